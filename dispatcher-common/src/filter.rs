@@ -1,0 +1,79 @@
+//! The filter-table: what the front-end knows of each admitted flow.
+
+use crate::address::Address;
+
+/// A flow: one client connection to one data-plane service (a VIP and a port).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    pub client: Address,
+    pub client_port_be: u16,
+    /// Id of the data-plane service, see [`crate::service::ServiceEntry`].
+    pub service: u16,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 20);
+
+/// States of a filter.
+pub mod state {
+    /// The first request is on its way through the control plane; its segments go there.
+    pub const PENDING: u8 = 1;
+    /// Segments go to the server.
+    pub const ESTABLISHED: u8 = 2;
+    /// The client sent FIN or RST; segments still go to the server.
+    pub const CLOSING: u8 = 3;
+    /// The control plane answered the request itself and no server knows the flow.
+    pub const ANSWERED: u8 = 4;
+
+    /// Name of a state for people.
+    #[must_use]
+    pub const fn name(state: u8) -> &'static str {
+        match state {
+            PENDING => "pending",
+            ESTABLISHED => "established",
+            CLOSING => "closing",
+            ANSWERED => "answered",
+            _ => "unknown",
+        }
+    }
+}
+
+/// Bits of [`Filter::flags`].
+pub mod flag {
+    /// `noted_isn` holds the sequence number of a SYN that came while the filter stood.
+    pub const SYN_NOTED: u8 = 1;
+}
+
+/// The entry of an admitted flow: one cache line. Times are nanoseconds of the kernel's coarse monotonic clock.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub created_ns: u64,
+    pub last_seen_ns: u64,
+    /// When the client's acknowledgement first moved, that is when it had the first response bytes; 0 until then.
+    pub response_ns: u64,
+    /// Segments from the client since the hand-off.
+    pub packets: u64,
+    /// Their bytes, link layer included.
+    pub bytes: u64,
+    /// Sequence number of the first request byte, host byte order; a segment that starts there needs a ticket.
+    pub handoff_seq: u32,
+    /// Acknowledgement number of the handshake (cookie + 1), host byte order.
+    pub handoff_ack: u32,
+    /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`].
+    pub noted_isn: u32,
+    pub class: u16,
+    /// Index of the server.
+    pub server: u16,
+    /// One of [`state`].
+    pub state: u8,
+    /// [`crate::syn_options::SynOptions`] of the handshake.
+    pub options: u8,
+    pub priority: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// Kept zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Filter>() == 64);

@@ -1,0 +1,24 @@
+//! What the dispatcher's eBPF programs and its user space share: map keys and values, the handshake cookie, the hand-off
+//! ticket, checksum arithmetic, limits and counter names.
+//!
+//! Everything here is `no_std`, free of allocation and of reachable panics, because the verifier reads it too. Policies,
+//! parsing of HTTP and configuration are not here: they never run in the kernel.
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
+
+pub mod address;
+pub mod checksum;
+pub mod cookie;
+pub mod counter;
+pub mod epoch;
+pub mod filter;
+pub mod limits;
+#[cfg(feature = "user")]
+mod pod;
+pub mod server;
+pub mod service;
+pub mod settings;
+pub mod siphash;
+pub mod slow_path;
+pub mod syn_options;
+pub mod ticket;
+pub mod tuple;

@@ -1,0 +1,39 @@
+//! What the control plane tells the programs about the cluster and the running kernel; one entry each.
+
+use crate::siphash::SipKey;
+
+/// Settings of the front-end's program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontSettings {
+    pub cookie_key: SipKey,
+    pub ticket_key: SipKey,
+    /// Wall clock minus the kernel's coarse monotonic clock.
+    pub clock_offset_ns: u64,
+    /// MSS of our SYN-ACK: what the MTU allows, less a ticket.
+    pub mss_ipv4: u16,
+    pub mss_ipv6: u16,
+    /// 1: servers are behind another interface, slot 0 of the OUT map; 0: behind the one that clients come from.
+    pub two_arm: u32,
+}
+
+const _: () = assert!(size_of::<FrontSettings>() == 48);
+
+/// Settings of a server's programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackSettings {
+    pub ticket_key: SipKey,
+    /// Wall clock minus the kernel's coarse monotonic clock.
+    pub clock_offset_ns: u64,
+    /// Offset of `rcv_nxt` in `struct tcp_sock`, from the running kernel's BTF.
+    pub rcv_nxt_offset: u32,
+    /// Offset of `skc_tw_rcv_nxt` in `struct sock_common`.
+    pub tw_rcv_nxt_offset: u32,
+    /// Offset of `is_mptcp` in `struct tcp_sock`; 0 if the kernel has no MPTCP.
+    pub is_mptcp_offset: u32,
+    /// Kept zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<BackSettings>() == 40);

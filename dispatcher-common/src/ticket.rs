@@ -1,0 +1,226 @@
+//! The ticket: our TCP option on the first segment of a request, from the front-end to a server (RFC 6994 experimental option).
+//!
+//! Layout, 16 bytes: kind 253, length 16, experiment id (2); version and kind of ticket (4+4 bits), SYN options (8), priority,
+//! timestamps, epoch (3+1+4), tag bits 39..32; class (16), server (16); tag bits 31..0. The tag is a truncated SipHash over all
+//! other fields, the tuple, and the segment's sequence and acknowledgement numbers.
+
+use crate::{
+    epoch::Epoch,
+    limits::TICKET_LEN,
+    siphash::{SipKey, hash},
+    syn_options::SynOptions,
+    tuple::Tuple,
+};
+
+/// Option kind for experiments (RFC 4727).
+pub const OPTION_KIND: u8 = 253;
+
+/// Our experiment id (RFC 6994), in the first two bytes after kind and length.
+pub const EXPERIMENT_ID: u16 = 0xd15b;
+
+/// Format of this file; another version is refused.
+pub const VERSION: u8 = 1;
+
+/// First four bytes of every ticket as one word, as it lies in a packet.
+pub const PREFIX: u32 = u32::from_be_bytes([OPTION_KIND, TICKET_LEN as u8, 0xd1, 0x5b]).to_be();
+
+/// Hand a new connection to a server. Further kinds are left for moving a connection between servers.
+pub const KIND_HAND_OFF: u8 = 1;
+
+const _: () = assert!(EXPERIMENT_ID == 0xd15b && TICKET_LEN == 16);
+
+/// A ticket as four words that lie in a packet just so, whatever the byte order of the machine.
+pub type TicketWords = [u32; 4];
+
+/// What a ticket tells a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// One of the `KIND_…` constants.
+    pub kind: u8,
+    /// What the client's SYN negotiated.
+    pub options: SynOptions,
+    /// 0..=7, higher is better.
+    pub priority: u8,
+    /// Whether the connection uses timestamps.
+    pub timestamps: bool,
+    pub class: u16,
+    /// Index of the server that the ticket is for.
+    pub server: u16,
+}
+
+/// Where a ticket is good: it is bound to one segment of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    pub tuple: &'a Tuple,
+    /// Sequence number, host byte order.
+    pub seq: u32,
+    /// Acknowledgement number, host byte order.
+    pub ack: u32,
+}
+
+/// Why a ticket is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a ticket of this version, or its tag is wrong: forged, damaged, for another segment, or under another secret.
+    Bad,
+    /// More than one epoch away from now.
+    Expired,
+}
+
+const TIMESTAMPS_BIT: u8 = 1 << 4;
+
+impl Ticket {
+    /// The option for one segment.
+    #[inline(always)]
+    pub fn seal(&self, key: &SipKey, segment: &Segment<'_>, now: Epoch) -> TicketWords {
+        let head = self.head(now);
+        let body = self.body();
+        let tag = tag(key, segment, head, body, now);
+        [
+            PREFIX,
+            u32::from_be_bytes([head[0], head[1], head[2], (tag >> 32) as u8]).to_be(),
+            body,
+            (tag as u32).to_be(),
+        ]
+    }
+
+    /// Reads and proves an option.
+    #[inline(always)]
+    pub fn open(
+        words: &TicketWords,
+        key: &SipKey,
+        segment: &Segment<'_>,
+        now: Epoch,
+    ) -> Result<Self, Refusal> {
+        let [first, second, third, tag_high] = u32::from_be(words[1]).to_be_bytes();
+        let head = [first, second, third];
+        if words[0] != PREFIX || first >> 4 != VERSION {
+            return Err(Refusal::Bad);
+        }
+        let Some(epoch) = now.near(third & 0xf) else { return Err(Refusal::Expired) };
+        let sealed = (tag_high as u64) << 32 | u32::from_be(words[3]) as u64;
+        if tag(key, segment, head, words[2], epoch) != sealed {
+            return Err(Refusal::Bad);
+        }
+        let body = u32::from_be(words[2]);
+        Ok(Self {
+            kind: first & 0xf,
+            options: SynOptions(second),
+            priority: third >> 5,
+            timestamps: third & TIMESTAMPS_BIT != 0,
+            class: (body >> 16) as u16,
+            server: body as u16,
+        })
+    }
+
+    #[inline(always)]
+    fn head(&self, now: Epoch) -> [u8; 3] {
+        let timestamps = if self.timestamps { TIMESTAMPS_BIT } else { 0 };
+        [VERSION << 4 | self.kind & 0xf, self.options.0, self.priority << 5 | timestamps | now.0 as u8 & 0xf]
+    }
+
+    #[inline(always)]
+    fn body(&self) -> u32 {
+        ((self.class as u32) << 16 | self.server as u32).to_be()
+    }
+}
+
+#[inline(always)]
+fn tag(key: &SipKey, segment: &Segment<'_>, head: [u8; 3], body: u32, epoch: Epoch) -> u64 {
+    let [client_high, client_low] = segment.tuple.client.halves();
+    let [vip_high, vip_low] = segment.tuple.vip.halves();
+    let fields = (head[0] as u64) << 32 | (head[1] as u64) << 40 | (head[2] as u64) << 48;
+    let ports = segment.tuple.ports() as u64 | fields;
+    let body_and_epoch = body as u64 | (epoch.0 as u64) << 32;
+    let numbers = segment.seq as u64 | (segment.ack as u64) << 32;
+    hash(key, [client_high, client_low, vip_high, vip_low, ports, body_and_epoch, numbers]) >> 24
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::address::Address;
+
+    const KEY: SipKey = SipKey { k0: 1, k1: 2 };
+    const TUPLE: Tuple =
+        Tuple { client: Address([1, 2, 3, 4]), vip: Address([5, 6, 7, 8]), client_port_be: 9, port_be: 10 };
+
+    fn ticket() -> impl Strategy<Value = Ticket> {
+        (any::<u8>(), 0_u8..=7, any::<bool>(), any::<u16>(), any::<u16>()).prop_map(
+            |(options, priority, timestamps, class, server)| Ticket {
+                kind: KIND_HAND_OFF,
+                options: SynOptions(options),
+                priority,
+                timestamps,
+                class,
+                server,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_ticket_survives_a_round_trip_within_one_epoch(ticket in ticket(), seq: u32, ack: u32, epoch: u32) {
+            let segment = Segment { tuple: &TUPLE, seq, ack };
+            let words = ticket.seal(&KEY, &segment, Epoch(epoch));
+            for now in [epoch, epoch.wrapping_add(1), epoch.wrapping_sub(1)] {
+                prop_assert_eq!(Ticket::open(&words, &KEY, &segment, Epoch(now)), Ok(ticket));
+            }
+        }
+
+        #[test]
+        fn any_flipped_bit_is_refused(ticket in ticket(), seq: u32, ack: u32, epoch: u32, bit in 0_usize..128) {
+            let segment = Segment { tuple: &TUPLE, seq, ack };
+            let mut words = ticket.seal(&KEY, &segment, Epoch(epoch));
+            words[bit / 32] ^= 1 << (bit % 32);
+            prop_assert!(Ticket::open(&words, &KEY, &segment, Epoch(epoch)).is_err());
+        }
+
+        #[test]
+        fn another_segment_or_key_is_refused(ticket in ticket(), seq: u32, ack: u32, epoch: u32, change in 1_u32..) {
+            let words = ticket.seal(&KEY, &Segment { tuple: &TUPLE, seq, ack }, Epoch(epoch));
+            let mut elsewhere = TUPLE;
+            elsewhere.client.0[3] ^= change;
+            let open = |key: &SipKey, tuple: &Tuple, seq, ack| {
+                Ticket::open(&words, key, &Segment { tuple, seq, ack }, Epoch(epoch))
+            };
+            prop_assert_eq!(open(&KEY, &elsewhere, seq, ack), Err(Refusal::Bad));
+            prop_assert_eq!(open(&KEY, &TUPLE, seq ^ change, ack), Err(Refusal::Bad));
+            prop_assert_eq!(open(&KEY, &TUPLE, seq, ack ^ change), Err(Refusal::Bad));
+            prop_assert_eq!(open(&SipKey { k0: 1, k1: 3 }, &TUPLE, seq, ack), Err(Refusal::Bad));
+        }
+
+        #[test]
+        fn an_expired_ticket_is_refused_as_such(ticket in ticket(), seq: u32, ack: u32, epoch: u32, age in 2_u32..15) {
+            let segment = Segment { tuple: &TUPLE, seq, ack };
+            let words = ticket.seal(&KEY, &segment, Epoch(epoch));
+            prop_assert_eq!(Ticket::open(&words, &KEY, &segment, Epoch(epoch.wrapping_add(age))), Err(Refusal::Expired));
+        }
+
+        #[test]
+        fn a_much_older_ticket_is_bad(ticket in ticket(), seq: u32, ack: u32, epoch: u32, turns in 1_u32..1000) {
+            let segment = Segment { tuple: &TUPLE, seq, ack };
+            let words = ticket.seal(&KEY, &segment, Epoch(epoch));
+            let now = Epoch(epoch.wrapping_add(turns * 16));
+            prop_assert_eq!(Ticket::open(&words, &KEY, &segment, now), Err(Refusal::Bad));
+        }
+    }
+
+    #[test]
+    fn the_option_starts_with_kind_length_and_experiment_id() {
+        let ticket = Ticket {
+            kind: KIND_HAND_OFF,
+            options: SynOptions(0xab),
+            priority: 5,
+            timestamps: true,
+            class: 0x0102,
+            server: 0x0304,
+        };
+        let words = ticket.seal(&KEY, &Segment { tuple: &TUPLE, seq: 1, ack: 2 }, Epoch(0x17));
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(bytes[..7], [253, 16, 0xd1, 0x5b, 0x11, 0xab, 0b1011_0111]);
+        assert_eq!(bytes[8..12], [1, 2, 3, 4]);
+    }
+}
