@@ -1,0 +1,8 @@
+//! Decisions of the dispatcher as pure functions of what they are given: no I/O, no clock, no global randomness.
+//! Daemon, simulator and tests drive the same code; `now` (a `Duration` since any fixed start) and the random
+//! number generator are arguments.
+
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod ids;
