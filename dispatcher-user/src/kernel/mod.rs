@@ -1,0 +1,8 @@
+//! What both roles need of the running kernel: BTF offsets, the hand-off kfunc, clocks, bpffs, pinned maps and links.
+
+pub mod attach;
+pub mod bpffs;
+pub mod btf;
+pub mod clock;
+pub mod kfunc;
+pub mod pin;
