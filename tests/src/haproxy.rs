@@ -1,0 +1,35 @@
+//! HAProxy on the front-end's host, for comparison: one thread, HTTP mode, its default keep-alive and
+//! connection re-use, as its configuration guide advises.
+
+use std::fmt::Write;
+
+use crate::plan::{Family, Plan};
+
+/// Where it listens, on the front-end's own addresses.
+pub(crate) const PORT: u16 = 8080;
+
+pub(crate) fn text(plan: &Plan) -> String {
+    let (v4, v6) = (plan.address("front", Family::V4), plan.address("front", Family::V6));
+    let mut text = format!(
+        "# Written by the rig.
+global
+    nbthread 1
+    maxconn 8000
+defaults
+    mode http
+    balance roundrobin
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend web
+    bind {v4}:{PORT}
+    bind {v6}:{PORT}
+    default_backend servers
+backend servers
+"
+    );
+    for name in plan.server_names() {
+        let _ = writeln!(text, "    server {name} {}:80", plan.address(&name, Family::V4));
+    }
+    text
+}

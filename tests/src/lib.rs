@@ -1,0 +1,31 @@
+//! The rig: hosts as network namespaces around a bridge, with real nginx, curl, wrk and HAProxy, and the
+//! dispatcher's two roles started and killed as a test wants. One `Rig` is one such network; the lab of
+//! `cargo xtask rig up` is the same with the instance name `lab`.
+//!
+//! This library loads no eBPF object of the project: it runs the `dispatcher` binary like an operator would.
+
+pub mod content;
+mod delay;
+mod haproxy;
+mod host;
+mod leftovers;
+mod lock;
+mod nginx;
+mod pass;
+mod plan;
+mod process;
+mod rig;
+mod roles;
+#[cfg(test)]
+mod selftest;
+mod show;
+mod skip;
+mod wiring;
+
+pub use host::Host;
+pub use leftovers::remove as remove_leftovers;
+pub use plan::{Family, LAB, Plan};
+pub use process::Tracked;
+pub use rig::{Rig, RigBuilder};
+pub use roles::{BackOptions, FrontOptions};
+pub use skip::skipped;

@@ -1,0 +1,94 @@
+//! A two-instruction XDP program that passes everything. A frame that the front-end sends by `XDP_TX` leaves
+//! its veth only if the *peer* has an XDP program of its own; on the rig's switch that is this one. A real
+//! switch needs nothing of the kind.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+
+use crate::host::Host;
+
+const BPFFS: &str = "/sys/fs/bpf";
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+
+/// `r0 = XDP_PASS; exit`, in the kernel's encoding.
+const PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+
+#[repr(C)]
+#[derive(Default)]
+struct LoadAttributes {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    licence: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+}
+
+#[repr(C)]
+struct PinAttributes {
+    path: u64,
+    program: u32,
+    flags: u32,
+}
+
+/// Mounts bpffs where everybody looks for it, unless it is there.
+pub(crate) fn mount_bpffs() -> Result<()> {
+    let mounted = statfs(BPFFS).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    if mounted {
+        return Ok(());
+    }
+    mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .with_context(|| format!("cannot mount bpffs on {BPFFS}: are you root?"))
+}
+
+/// Attaches the program to `port` of `switch`. It stays until the port goes, also after this process.
+pub(crate) fn attach(switch: &Host, port: &str, pin: &Path) -> Result<()> {
+    let program = load().context("cannot load the XDP program of the switch: does the kernel have eBPF?")?;
+    pin_program(&program, pin).with_context(|| format!("cannot pin a program at {}", pin.display()))?;
+    let attached = switch.run(&format!("ip link set dev {port} xdpdrv pinned {}", pin.display()));
+    fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+    attached.map(drop)
+}
+
+fn load() -> io::Result<OwnedFd> {
+    let attributes = LoadAttributes {
+        program_type: BPF_PROG_TYPE_XDP,
+        instruction_count: 2,
+        instructions: PROGRAM.as_ptr() as u64,
+        licence: c"Dual MIT/GPL".as_ptr() as u64,
+        name: *b"rig_pass\0\0\0\0\0\0\0\0",
+        ..LoadAttributes::default()
+    };
+    let fd = bpf(BPF_PROG_LOAD, &attributes)?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn pin_program(program: &OwnedFd, pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_encoded_bytes())?;
+    let program = u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?;
+    bpf(BPF_OBJ_PIN, &PinAttributes { path: path.as_ptr() as u64, program, flags: 0 }).map(drop)
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: `attributes` is a `repr(C)` prefix of `union bpf_attr`, and what it points to outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
