@@ -4,5 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod class;
 pub mod http;
 pub mod ids;
+pub mod report;
+pub mod secret;

@@ -30,7 +30,7 @@ fn port_or_default(port: Option<&str>) -> u16 {
 }
 
 /// Splits at the colon that precedes the port, not at those inside an IPv6 literal.
-fn split(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split(text: &str) -> (&str, Option<&str>) {
     let literal_end = text.find(']').map_or(0, |i| i + 1);
     match text[literal_end..].find(':') {
         Some(i) => (&text[..literal_end + i], Some(&text[literal_end + i + 1..])),

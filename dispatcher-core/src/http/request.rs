@@ -48,6 +48,12 @@ impl<'a> RequestHead<'a> {
         })
     }
 
+    /// The host without its port; empty when there is none.
+    #[must_use]
+    pub fn hostname(&self) -> &'a str {
+        self.host.map_or("", |text| super::host::split(text).0)
+    }
+
     /// The value of the first field called `name`, in any case.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
