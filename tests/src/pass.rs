@@ -1,4 +1,4 @@
-//! A two-instruction XDP program that passes everything. A frame that the front-end sends by `XDP_TX` leaves
+//! Small XDP programs written by hand, above all one of two instructions that passes everything. A frame that the front-end sends by `XDP_TX` leaves
 //! its veth only if the *peer* has an XDP program of its own; on the rig's switch that is this one. A real
 //! switch needs nothing of the kind.
 
@@ -22,8 +22,8 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 
-/// `r0 = XDP_PASS; exit`, in the kernel's encoding.
-const PROGRAM: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+/// `r0 = XDP_PASS; exit`, in the kernel's encoding: operation, registers, offset and constant from the low end.
+const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
 
 #[repr(C)]
 #[derive(Default)]
@@ -57,20 +57,27 @@ pub(crate) fn mount_bpffs() -> Result<()> {
         .with_context(|| format!("cannot mount bpffs on {BPFFS}: are you root?"))
 }
 
-/// Attaches the program to `port` of `switch`. It stays until the port goes, also after this process.
+/// Attaches the passing program to `port` of `switch`. It stays until the port goes, also after this process.
 pub(crate) fn attach(switch: &Host, port: &str, pin: &Path) -> Result<()> {
-    let program = load().context("cannot load the XDP program of the switch: does the kernel have eBPF?")?;
+    attach_program(switch, port, pin, &PASS)
+}
+
+/// Attaches any program in native mode; `pin` is a path in bpffs that is free, and free again afterwards.
+pub(crate) fn attach_program(host: &Host, port: &str, pin: &Path, instructions: &[u64]) -> Result<()> {
+    let program = load(instructions).with_context(|| {
+        format!("cannot load an XDP program for {}: does the kernel have eBPF?", host.name())
+    })?;
     pin_program(&program, pin).with_context(|| format!("cannot pin a program at {}", pin.display()))?;
-    let attached = switch.run(&format!("ip link set dev {port} xdpdrv pinned {}", pin.display()));
+    let attached = host.run(&format!("ip link set dev {port} xdpdrv pinned {}", pin.display()));
     fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))?;
     attached.map(drop)
 }
 
-fn load() -> io::Result<OwnedFd> {
+fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
     let attributes = LoadAttributes {
         program_type: BPF_PROG_TYPE_XDP,
-        instruction_count: 2,
-        instructions: PROGRAM.as_ptr() as u64,
+        instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr() as u64,
         licence: c"Dual MIT/GPL".as_ptr() as u64,
         name: *b"rig_pass\0\0\0\0\0\0\0\0",
         ..LoadAttributes::default()

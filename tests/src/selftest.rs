@@ -1,8 +1,20 @@
 //! Tests of the rig itself, without a dispatcher: direct requests, HAProxy, and what is left afterwards.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs,
+    fs::File,
+    io,
+    io::Write,
+    os::{
+        fd::{AsFd, FromRawFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
-use crate::{Family, Rig, content, remove_leftovers, skipped};
+use crate::{Family, Rig, content, pass::attach_program, remove_leftovers, skipped};
 
 /// Status, `X-Server` and body of a GET by curl from the client.
 fn get(rig: &Rig, url: &str) -> (String, Vec<u8>) {
@@ -109,4 +121,80 @@ fn what_a_killed_process_left_is_removed() {
     assert_eq!(namespaces("rig-left"), 0);
     assert!(!Path::new(&run_dir).exists());
     assert_eq!(remove_leftovers("rig-left").unwrap(), 0);
+}
+
+/// An ethertype for experiments (IEEE 802), in network byte order.
+const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
+
+/// Swaps the MACs of frames of that ethertype and sends them back by `XDP_TX`; passes all others.
+#[rustfmt::skip]
+const REFLECT: [u64; 19] = [
+    0x0000_0000_0000_1261, // r2 = data
+    0x0000_0000_0004_1361, // r3 = data_end
+    0x0000_0000_0000_24bf, // r4 = r2
+    0x0000_000e_0000_0407, // r4 += 14
+    0x0000_0000_000c_342d, // if r4 > r3 pass
+    0x0000_0000_000c_2569, // r5 = ethertype
+    0x0000_b588_000a_0555, // if r5 != 0x88b5 pass
+    0x0000_0000_0000_2061, // r0 = destination, 4 bytes
+    0x0000_0000_0004_2169, // r1 = destination, 2 bytes
+    0x0000_0000_0006_2461, // r4 = source, 4 bytes
+    0x0000_0000_000a_2569, // r5 = source, 2 bytes
+    0x0000_0000_0000_4263, // destination = r4, r5
+    0x0000_0000_0004_526b,
+    0x0000_0000_0006_0263, // source = r0, r1
+    0x0000_0000_000a_126b,
+    0x0000_0003_0000_00b7, // r0 = XDP_TX
+    0x0000_0000_0000_0095,
+    0x0000_0002_0000_00b7, // pass: r0 = XDP_PASS
+    0x0000_0000_0000_0095,
+];
+
+#[test]
+fn a_frame_that_the_front_end_sends_back_reaches_the_client_at_once() {
+    if skipped("a_frame_that_the_front_end_sends_back_reaches_the_client_at_once") {
+        return;
+    }
+    let rig = Rig::builder("rig-xdp").servers(1).start().unwrap();
+    attach_program(rig.host("front").unwrap(), "eth0", &rig.plan().pin_path("front"), &REFLECT).unwrap();
+    let client = rig.host("client").unwrap();
+    let socket = UnixDatagram::from(client.enter(packet_socket).unwrap().unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let (client_mac, front_mac) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let mut sent = [front_mac, client_mac].concat();
+    sent.extend(EXPERIMENT);
+    sent.resize(60, 7);
+    let mut frame = [0; 2048];
+    for _ in 0..3 {
+        // A packet socket takes write and read like any file.
+        File::from(socket.as_fd().try_clone_to_owned().unwrap()).write_all(&sent).unwrap();
+        loop {
+            let length = socket.recv(&mut frame).expect("the frame did not come back");
+            if frame[..14] == [&client_mac[..], &front_mac[..], &EXPERIMENT[..]].concat() {
+                assert_eq!(frame[14..length], sent[14..]);
+                break;
+            }
+        }
+    }
+}
+
+/// A packet socket on eth0 of the calling thread's namespace.
+fn packet_socket() -> io::Result<OwnedFd> {
+    let all = i32::from((libc::ETH_P_ALL as u16).to_be());
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, all) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zeroes is a valid address; the name is a C string; the length is the structure's.
+    let bound = unsafe {
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = libc::if_nametoindex(c"eth0".as_ptr()) as i32;
+        libc::bind(fd, (&raw const address).cast(), size_of_val(&address) as u32)
+    };
+    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
