@@ -5,4 +5,5 @@ pub mod bpffs;
 pub mod btf;
 pub mod clock;
 pub mod kfunc;
+mod link;
 pub mod pin;
