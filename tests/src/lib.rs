@@ -20,6 +20,7 @@ mod roles;
 mod selftest;
 mod show;
 mod skip;
+pub mod wire;
 mod wiring;
 
 pub use host::Host;
