@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod class;
+pub mod cluster;
 pub mod http;
 pub mod ids;
+pub mod policy;
 pub mod report;
 pub mod secret;

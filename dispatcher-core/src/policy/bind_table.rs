@@ -1,0 +1,108 @@
+//! The bind-table: class → server, kept by Eq. 1 and 2 of the paper. Owns both ways of keeping it; when to depart
+//! from it is `context`'s.
+
+use std::cmp::Ordering;
+
+use crate::{
+    cluster::{Server, ServerView},
+    ids::{ClassId, ServerId},
+};
+
+/// What becomes of an entry while no server holds a request of its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TableKind {
+    /// It goes back to NULL, as the paper has it.
+    Faithful,
+    /// It keeps its server, and is first set by the first dispatch of its class.
+    #[default]
+    Sticky,
+}
+
+/// The bind-table of one service.
+#[derive(Debug, Clone)]
+pub struct BindTable {
+    kind: TableKind,
+    base: ClassId,
+    entries: Vec<Option<ServerId>>,
+    /// How many classes each server has.
+    bound: Vec<u32>,
+}
+
+impl BindTable {
+    /// An empty table for `class_count` classes from `base` on.
+    #[must_use]
+    pub fn new(kind: TableKind, base: ClassId, class_count: usize) -> Self {
+        Self { kind, base, entries: vec![None; class_count], bound: Vec::new() }
+    }
+
+    /// The server of `class`; `None` also for classes of other services.
+    #[must_use]
+    pub fn get(&self, class: ClassId) -> Option<ServerId> {
+        *self.entries.get(self.place(class)?)?
+    }
+
+    /// How many classes are bound to `server`.
+    #[must_use]
+    pub fn bound_to(&self, server: ServerId) -> u32 {
+        self.bound.get(server.index()).copied().unwrap_or(0)
+    }
+
+    /// Sets the entry of `class` from the reports: `argmax_i H(class, i)`.
+    pub fn refresh(&mut self, class: ClassId, servers: &ServerView<'_>) {
+        let strongest = strongest(class, servers);
+        if strongest.is_some() || self.kind == TableKind::Faithful {
+            self.set(class, strongest);
+        }
+    }
+
+    /// Notes that the first request of an unbound class went to `server`. A faithful table learns only from reports.
+    pub fn adopt(&mut self, class: ClassId, server: ServerId) {
+        if self.kind == TableKind::Sticky {
+            self.set(class, Some(server));
+        }
+    }
+
+    fn set(&mut self, class: ClassId, server: Option<ServerId>) {
+        let Some(entry) = self.place(class).and_then(|place| self.entries.get_mut(place)) else { return };
+        let old = std::mem::replace(entry, server);
+        if let Some(old) = old {
+            self.bound[old.index()] -= 1;
+        }
+        if let Some(new) = server {
+            if self.bound.len() <= new.index() {
+                self.bound.resize(new.index() + 1, 0);
+            }
+            self.bound[new.index()] += 1;
+        }
+    }
+
+    fn place(&self, class: ClassId) -> Option<usize> {
+        class.index().checked_sub(self.base.index())
+    }
+}
+
+/// Eq. 2: the server with the largest `R_i/q_i`, which has the largest H too, since all H of a class share one
+/// denominator. `None` when no server holds a request of the class; a tie goes to the lower T, then the lower id.
+fn strongest(class: ClassId, servers: &ServerView<'_>) -> Option<ServerId> {
+    let holding = servers.iter().filter(|server| share(server, class).0 > 0);
+    let strongest = holding.reduce(|best, server| match compare_shares(server, best, class) {
+        Ordering::Greater => server,
+        Ordering::Equal if server.load() < best.load() => server,
+        _ => best,
+    });
+    strongest.map(Server::id)
+}
+
+/// `R_i` and `q_i` of the last report; 0/1 when q is 0.
+fn share(server: &Server, class: ClassId) -> (u64, u64) {
+    match server.reported_queue() {
+        0 => (0, 1),
+        queue => (server.reported_held(class).into(), queue.into()),
+    }
+}
+
+/// Compares two fractions without rounding.
+fn compare_shares(a: &Server, b: &Server, class: ClassId) -> Ordering {
+    let ((held_a, queue_a), (held_b, queue_b)) = (share(a, class), share(b, class));
+    (held_a * queue_b).cmp(&(held_b * queue_a))
+}
