@@ -28,5 +28,5 @@ pub use leftovers::remove as remove_leftovers;
 pub use plan::{Family, LAB, Plan};
 pub use process::Tracked;
 pub use rig::{Rig, RigBuilder};
-pub use roles::{BackOptions, FrontOptions};
+pub use roles::{Alter, BackOptions, FrontOptions};
 pub use skip::skipped;

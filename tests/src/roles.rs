@@ -8,7 +8,7 @@ use crate::plan::{Family, Plan};
 const REPORT_PORT: u16 = 7180;
 
 /// Changes a configuration's text before it is written.
-pub(crate) type Alter = Arc<dyn Fn(&mut String) + Send + Sync>;
+pub type Alter = Arc<dyn Fn(&mut String) + Send + Sync>;
 
 /// How the front-end of a rig is to run.
 #[derive(Clone)]
@@ -27,7 +27,8 @@ pub struct FrontOptions {
     pub more: String,
     /// Arguments after `front --config F`.
     pub arguments: Vec<String>,
-    alter: Option<Alter>,
+    /// Changes the text last of all; see the method of the same name.
+    pub alter: Option<Alter>,
 }
 
 /// How the agent of a server is to run.
@@ -35,7 +36,8 @@ pub struct FrontOptions {
 pub struct BackOptions {
     /// Arguments after `back --config F`.
     pub arguments: Vec<String>,
-    alter: Option<Alter>,
+    /// Changes the text last of all; see the method of the same name.
+    pub alter: Option<Alter>,
 }
 
 impl Default for FrontOptions {
