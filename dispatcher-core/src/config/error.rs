@@ -1,0 +1,46 @@
+//! Errors of a configuration file and where in it they are. Owns the way from a byte range to a line.
+
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// A mistake in a configuration file; shown as `file:line: what is wrong; what to do`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{file}:{line}: {message}")]
+pub struct ConfigError {
+    /// The file as the caller named it.
+    pub file: String,
+    /// Line of the mistake, from 1.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// The text that is being read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) text: &'a str,
+    pub(super) file: &'a str,
+}
+
+impl Source<'_> {
+    pub(super) fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        ConfigError { file: self.file.to_owned(), line, message: message.into() }
+    }
+
+    /// An error of the file as a whole, such as a key that is missing.
+    pub(super) fn whole(&self, message: impl Into<String>) -> ConfigError {
+        self.error(0..0, message)
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(self.text).map_err(|error| {
+            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            let advice = if message.starts_with("missing field") { "; add it" } else { "" };
+            self.error(error.span().unwrap_or(0..0), format!("{message}{advice}"))
+        })
+    }
+}
