@@ -1,7 +1,11 @@
 //! Addresses and names in configuration files: MAC, IP, VIP, interface, server and class names. Owns what is valid
 //! in them; duplicates are found where the lists are.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -47,6 +51,17 @@ impl<'de> Deserialize<'de> for MacAddress {
         text(deserializer, "the MAC address of one host, like \"02:00:00:00:00:0b\"", |text| {
             text.parse().ok()
         })
+    }
+}
+
+/// Address and port of a UDP socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Socket(pub(super) SocketAddr);
+
+impl<'de> Deserialize<'de> for Socket {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "an address and port, like \"198.18.0.2:7180\" or \"[2001:db8::2]:7180\"";
+        text(deserializer, expected, |text| text.parse().ok().map(Self))
     }
 }
 

@@ -39,8 +39,19 @@ impl Source<'_> {
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(self.text).map_err(|error| {
             let message = error.message().lines().collect::<Vec<_>>().join(", ");
-            let advice = if message.starts_with("missing field") { "; add it" } else { "" };
-            self.error(error.span().unwrap_or(0..0), format!("{message}{advice}"))
+            self.error(error.span().unwrap_or(0..0), advise(&message))
         })
     }
+}
+
+/// Puts the words of the TOML reader into an operator's, with what to do where it does not say.
+fn advise(message: &str) -> String {
+    let message = message.replace("expected i64", "expected a whole number").replace("a sequence", "a list");
+    let advice = match message.as_str() {
+        "invalid type: map, expected a list" => "; write [[…]] for a table that may be repeated",
+        "wanted string or table" => "; put the value in quotes",
+        text if text.starts_with("missing field") => "; add it",
+        _ => "",
+    };
+    message + advice
 }

@@ -107,7 +107,7 @@ pub(super) struct FrontFile {
     mode: Mode,
     pin_path: Option<PathBuf>,
     control_socket: Option<PathBuf>,
-    report_listen: Option<SocketAddr>,
+    report_listen: Option<address::Socket>,
     report_interval: Option<Spanned<Period>>,
     max_filters: Option<Spanned<i64>>,
     #[serde(default)]
@@ -162,7 +162,7 @@ impl FrontConfig {
             mode: raw.mode,
             pin_path: raw.pin_path.unwrap_or_else(|| defaults::FRONT_PIN_PATH.into()),
             control_socket: raw.control_socket.unwrap_or_else(|| defaults::FRONT_CONTROL_SOCKET.into()),
-            report_listen: raw.report_listen.unwrap_or_else(defaults::report_listen),
+            report_listen: raw.report_listen.map_or_else(defaults::report_listen, |socket| socket.0),
             report_interval: within(source, "report_interval", raw.report_interval, interval, INTERVALS)?.0,
             max_filters: within(source, "max_filters", raw.max_filters, defaults::MAX_FILTERS, 1..=1 << 26)?
                 as u32,

@@ -151,7 +151,7 @@ fn every_mistake_at_the_top_of_a_front_file_is_named_with_its_line() {
         ("#TOP", "report_interval = \"100\"", 3, "a duration in quotes"),
         ("#TOP", "report_interval = 100", 3, "a duration in quotes"),
         ("#TOP", "report_interval = \"1ms\"", 3, "report_interval is 1ms; use 10ms to 10s"),
-        ("#TOP", "report_listen = \"7180\"", 3, "socket address"),
+        ("#TOP", "report_listen = \"7180\"", 3, "an address and port, like"),
         ("#TOP", "max_filters = 0", 3, "max_filters is 0; use 1 to"),
         ("#TOP", "[slow_path]\nhead_limit = \"1MiB\"", 4, "head_limit is 1MiB; use 512B to 64KiB"),
         ("#TOP", "[slow_path]\nhead_limit = \"16kb\"", 4, "a number of bytes or a size"),
@@ -161,6 +161,10 @@ fn every_mistake_at_the_top_of_a_front_file_is_named_with_its_line() {
         ("#TOP", "[timeouts]\npending = \"1s\"", 4, "shorter than slow_path.head_timeout, 5s"),
         ("#TOP", "[timeouts]\nestablished = \"25h\"", 4, "established is 25h; use 100ms to 24h"),
         ("#TOP", "a = ", 3, ""),
+        ("#TOP", "mode = 1", 3, "put the value in quotes"),
+        ("#TOP", "max_filters = \"1\"", 3, "expected a whole number"),
+        ("[[server]]", "[server]", 4, "write [[…]] for a table that may be repeated"),
+        ("address = \"198.18.0.11\"", "", 4, "missing field `address`; add it"),
         ("eth0\"\n", "eth0\"\ninterface = \"eth1\"\n", 3, "duplicate key"),
     ];
     check(|place, more| front(place, more).err(), "front.toml", mistakes);
@@ -253,7 +257,7 @@ fn every_mistake_of_a_back_file_is_named_with_its_line() {
         ("#TOP", "mode = \"native\"", 5, "unknown field `mode`"),
         ("#TOP", "secret = \"0123456789abcdef\"", 1, "both given; remove one"),
         ("[\"198.18.0.2:7180\"]", "[]", 4, "report_to is empty; name a front-end"),
-        ("[\"198.18.0.2:7180\"]", "[\"front\"]", 4, "socket address"),
+        ("[\"198.18.0.2:7180\"]", "[\"front\"]", 4, "an address and port, like"),
         ("server1", "", 3, "name \"\" is not valid"),
         ("#SERVICE", "name = \"web\"", 9, "unknown field `name`, expected `vip` or `port`"),
         ("2001:db8::100", "198.18.0.100", 7, "belongs to service \"number 1\" already"),
