@@ -1,10 +1,16 @@
-//! What the eBPF programs `front` and `back` share: packet access under the verifier's eyes and header layouts.
+//! What the eBPF programs `front` and `back` share: frames under the verifier's eyes, header layouts and the
+//! description of a packet.
 //!
 //! Maps and programs are not here. Both programs have maps of the same names and other types, so each is a crate of its own:
 //! `bin/front.rs` with the modules in `front/`, `bin/back.rs` with those in `back/` (each bin says
 //! `#[path = "../front/mod.rs"] mod front;` or the like). Panic handler and licence belong to the bins, by [`program_object!`].
 //! On the host the bodies compile too, with an empty `main`, so that clippy and rustfmt reach them.
 #![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod frame;
+pub mod header;
+pub mod packet;
+pub mod tcp_options;
 
 /// What every eBPF object needs once: the licence section, and a panic handler that no verified program reaches.
 #[macro_export]

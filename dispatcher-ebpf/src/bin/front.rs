@@ -3,7 +3,16 @@
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
+#[path = "../front/mod.rs"]
+mod program;
+
 dispatcher_ebpf::program_object!();
+
+/// Answers handshakes, sends known flows to their server and gives requests to the control plane.
+#[xdp]
+fn front(ctx: XdpContext) -> u32 {
+    program::run(&ctx)
+}
 
 /// Passes everything: lets a veth peer receive what XDP sends, and is the floor of benchmarks.
 #[xdp]

@@ -1,0 +1,54 @@
+//! Cookies of a segment's flow: making one, judging one, and the clock of the timestamps that go with it.
+
+use dispatcher_common::{
+    cookie::{self, Check},
+    epoch::Epoch,
+    siphash::SipKey,
+    syn_options::SynOptions,
+    tuple::Tuple,
+};
+
+use super::segment::{Segment, now_ns};
+
+/// The sequence number of our answer to a SYN.
+#[inline(always)]
+pub(super) fn cookie(segment: &Segment<'_>, options: SynOptions) -> u32 {
+    let packet = &segment.packet;
+    cookie::make(&segment.settings.cookie_key, &packet.tuple, options, packet.seq, segment.epoch())
+}
+
+/// Judges the cookie that a segment acknowledges, for a client that began at `isn`.
+#[inline(always)]
+pub(super) fn check(segment: &Segment<'_>, isn: u32) -> Check {
+    // A copy, so that the description of packets that never come here can stay in registers.
+    let tuple = segment.packet.tuple;
+    let cookie = segment.packet.ack.wrapping_sub(1);
+    match check_outlined(&segment.settings.cookie_key, &tuple, cookie, isn, segment.epoch().0) {
+        FOREIGN => Check::Foreign,
+        OTHER_ISN => Check::OtherIsn,
+        options => Check::Good(SynOptions(options as u8)),
+    }
+}
+
+const FOREIGN: u64 = 1 << 9;
+const OTHER_ISN: u64 = 1 << 8;
+
+/// Not inlined: four rounds of SipHash for each of several callers would not fit the stack nor the instruction cache.
+#[inline(never)]
+fn check_outlined(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: u32) -> u64 {
+    match cookie::check(key, tuple, cookie, isn, Epoch(epoch)) {
+        Check::Foreign => FOREIGN,
+        Check::OtherIsn => OTHER_ISN,
+        Check::Good(options) => options.0 as u64,
+    }
+}
+
+/// Our `TSval` until a server takes over, in milliseconds.
+///
+/// Any clock will do, because the server goes on where the client's echo is: `bpf_sk_assign_tcp_reqsk` sets the offset of its
+/// timestamps to `rcv_tsecr` of the ticket's segment less its own clock (net/core/filter.c, Linux 6.9), and the client echoes
+/// nothing newer than what we sent. So its first `TSval` is never older than ours and passes the client's PAWS check.
+#[inline(always)]
+pub(super) fn timestamp_ms() -> u32 {
+    (now_ns() / 1_000_000) as u32
+}

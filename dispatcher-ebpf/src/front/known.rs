@@ -1,0 +1,88 @@
+//! Segments of flows that have a filter. An established flow is the hot path: two compares and a flags test away from
+//! forwarding.
+
+use dispatcher_common::{
+    counter::FrontCounter,
+    filter::{Filter, FlowKey, state},
+    slow_path::kind,
+};
+use dispatcher_ebpf::header::tcp_flag;
+
+use super::{
+    forward, maps, reply,
+    segment::{Segment, now_ns},
+    slow_path, ticket,
+    verdict::Verdict,
+};
+
+#[inline(always)]
+pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey, filter: &mut Filter) -> Verdict {
+    let now_ns = now_ns();
+    filter.last_seen_ns = now_ns;
+    filter.packets += 1;
+    filter.bytes += segment.frame.len_bytes() as u64;
+    match filter.state {
+        state::ESTABLISHED | state::CLOSING => established(segment, filter, now_ns),
+        state::PENDING => pending(segment, filter),
+        _ => answered(segment, key),
+    }
+}
+
+#[inline(always)]
+fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdict {
+    let packet = &segment.packet;
+    if packet.flags & (tcp_flag::FIN | tcp_flag::RST) != 0 {
+        filter.state = state::CLOSING;
+    }
+    if filter.response_ns == 0 {
+        if is_after(packet.ack, filter.handoff_ack) && packet.has(tcp_flag::ACK) {
+            filter.response_ns = now_ns;
+        } else if is_handoff(segment, filter) {
+            return ticket::repeat(segment, filter);
+        }
+    }
+    forward::to_server(segment.frame, segment.settings, filter.server, FrontCounter::Forwarded)
+}
+
+/// Whether the client sends the hand-off again, byte for byte in place: the server may have missed it. Not once a response
+/// has arrived: a late copy must not hand the request to a server that has closed the connection since.
+#[inline(always)]
+fn is_handoff(segment: &Segment<'_>, filter: &Filter) -> bool {
+    let packet = &segment.packet;
+    packet.seq == filter.handoff_seq && packet.ack == filter.handoff_ack && packet.payload_len() != 0
+}
+
+/// Whether a sequence number is after another (RFC 9293 section 3.4).
+#[inline(always)]
+fn is_after(number: u32, other: u32) -> bool {
+    (number.wrapping_sub(other) as i32) > 0
+}
+
+#[inline(always)]
+fn pending(segment: &Segment<'_>, filter: &Filter) -> Verdict {
+    let packet = &segment.packet;
+    let has_data = packet.payload_len() != 0;
+    if !has_data && packet.flags & (tcp_flag::FIN | tcp_flag::RST) == 0 {
+        return Verdict::drop(FrontCounter::PendingAckDropped);
+    }
+    let (kind, counter) = if has_data && packet.seq == filter.handoff_seq {
+        (kind::AGAIN, FrontCounter::RequestAgain)
+    } else {
+        (kind::LATER, FrontCounter::RequestLater)
+    };
+    slow_path::hand_over(segment, slow_path::meta(segment, kind, filter.options), counter)
+}
+
+/// We answered in the server's place; nobody else knows this flow.
+#[inline(always)]
+fn answered(segment: &Segment<'_>, key: &FlowKey) -> Verdict {
+    let packet = &segment.packet;
+    if packet.has(tcp_flag::RST) {
+        maps::remove_filter(key);
+        return Verdict::drop(FrontCounter::AnsweredDropped);
+    }
+    if packet.has(tcp_flag::FIN | tcp_flag::ACK) {
+        return reply::reset(segment, FrontCounter::AnsweredReset);
+    }
+    Verdict::drop(FrontCounter::AnsweredDropped)
+}

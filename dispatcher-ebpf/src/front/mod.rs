@@ -1,0 +1,83 @@
+//! Program `front`: one way in, one way out. A frame is parsed once, its service is looked up, and one of the modules decides:
+//!
+//! `syn` handshakes, `known` flows with a filter, `renewed` new connections behind an old filter, `unknown` flows without one,
+//! `request` first segments, `icmp` path-MTU messages. They act through `forward`, `ticket`, `reply` and `slow_path`, and each
+//! gives a `Verdict`, which is counted here.
+
+mod forward;
+mod frame;
+mod handshake;
+mod icmp;
+mod known;
+mod maps;
+mod renewed;
+mod reply;
+mod request;
+mod segment;
+mod slow_path;
+mod syn;
+mod ticket;
+mod unknown;
+mod verdict;
+
+use aya_ebpf::programs::XdpContext;
+use dispatcher_common::{address::Address, counter::FrontCounter, service::ServiceKey, ticket::PREFIX};
+use dispatcher_ebpf::{
+    header::tcp_flag,
+    packet::{Packet, Parsed},
+};
+
+use self::{segment::Segment, verdict::Verdict};
+
+/// Decides about a frame and counts the decision; gives the XDP action.
+#[inline(always)]
+pub(crate) fn run(ctx: &XdpContext) -> u32 {
+    let verdict = judge(ctx);
+    maps::count(verdict.counter);
+    verdict.action
+}
+
+#[inline(always)]
+fn judge(ctx: &XdpContext) -> Verdict {
+    let frame = frame::of(ctx);
+    match Packet::parse(frame) {
+        Parsed::Tcp(packet) => tcp(ctx, packet),
+        Parsed::Icmp(family) => icmp::forward(frame, family),
+        Parsed::Fragment(vip) => refuse(vip, FrontCounter::FragmentDropped),
+        Parsed::IpOptions(vip) => refuse(vip, FrontCounter::IpOptionsDropped),
+        Parsed::Extension(vip) => refuse(vip, FrontCounter::ExtensionDropped),
+        Parsed::Other => Verdict::PASS,
+    }
+}
+
+/// Drops what hides its port, if it is for a VIP.
+#[inline(always)]
+fn refuse(vip: Address, counter: FrontCounter) -> Verdict {
+    match maps::service(&ServiceKey { vip, port_be: maps::ANY_PORT, reserved: 0 }) {
+        Some(_) => Verdict::drop(counter),
+        None => Verdict::PASS,
+    }
+}
+
+#[inline(always)]
+fn tcp(ctx: &XdpContext, packet: Packet) -> Verdict {
+    let Some(segment) = Segment::of_service(ctx, packet) else { return Verdict::PASS };
+    let packet = &segment.packet;
+    if !packet.is_well_formed(segment.frame) {
+        return Verdict::drop(FrontCounter::MalformedDropped);
+    }
+    // A server looks for a ticket only here, right after the fixed header.
+    if packet.first_option(segment.frame) == Some(PREFIX) {
+        return Verdict::drop(FrontCounter::ForeignTicketDropped);
+    }
+    if packet.has(tcp_flag::SYN) {
+        return syn::answer(&segment);
+    }
+    let key = segment.flow_key();
+    match maps::filter(&key) {
+        Some(filter) if !renewed::takes_over(&segment, &key, filter) => {
+            known::segment(&segment, &key, filter)
+        }
+        _ => unknown::segment(&segment, &key),
+    }
+}

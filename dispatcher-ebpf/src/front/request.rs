@@ -1,0 +1,54 @@
+//! The first segment of a flow's first request: a pending filter is written and the frame goes to the control plane.
+
+use dispatcher_common::{
+    counter::FrontCounter,
+    filter::{Filter, FlowKey, state},
+    slow_path::kind,
+    syn_options::SynOptions,
+};
+
+use super::{
+    maps::{self, Refused},
+    segment::{Segment, now_ns},
+    slow_path,
+    verdict::Verdict,
+};
+
+/// Admits a flow whose cookie was good. The filter is written last, so that a frame which nobody takes leaves none behind.
+#[inline(always)]
+pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -> Verdict {
+    let filter = pending_filter(segment, options);
+    let meta = slow_path::meta(segment, kind::FIRST, options.0);
+    let verdict = slow_path::hand_over(segment, meta, FrontCounter::RequestFirst);
+    if !matches!(verdict.counter, FrontCounter::RequestFirst) {
+        return verdict;
+    }
+    match maps::insert_filter(key, &filter) {
+        Ok(()) => verdict,
+        // A copy of this segment came in by another queue at the same time, and the control plane gets that one.
+        Err(Refused::Exists) => Verdict::drop(FrontCounter::RequestAgain),
+        Err(Refused::Full) => Verdict::drop(FrontCounter::FilterTableFull),
+    }
+}
+
+#[inline(always)]
+fn pending_filter(segment: &Segment<'_>, options: SynOptions) -> Filter {
+    let now_ns = now_ns();
+    Filter {
+        created_ns: now_ns,
+        last_seen_ns: now_ns,
+        response_ns: 0,
+        packets: 1,
+        bytes: segment.frame.len_bytes() as u64,
+        handoff_seq: segment.packet.seq,
+        handoff_ack: segment.packet.ack,
+        noted_isn: 0,
+        class: 0,
+        server: 0,
+        state: state::PENDING,
+        options: options.0,
+        priority: segment.service.priority,
+        flags: 0,
+        reserved: 0,
+    }
+}

@@ -1,0 +1,52 @@
+//! A TCP segment for a service: the frame, its description and what holds for the service.
+
+use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
+use dispatcher_common::{
+    epoch::Epoch,
+    filter::FlowKey,
+    service::{ServiceEntry, ServiceKey},
+    settings::FrontSettings,
+};
+use dispatcher_ebpf::{frame::Frame, packet::Packet};
+
+use super::{frame, maps};
+
+pub(super) struct Segment<'a> {
+    pub(super) ctx: &'a XdpContext,
+    pub(super) frame: Frame,
+    pub(super) packet: Packet,
+    pub(super) service: ServiceEntry,
+    pub(super) settings: &'static FrontSettings,
+}
+
+impl<'a> Segment<'a> {
+    /// The segment, if it is for a service.
+    #[inline(always)]
+    pub(super) fn of_service(ctx: &'a XdpContext, packet: Packet) -> Option<Self> {
+        let key = ServiceKey { vip: packet.tuple.vip, port_be: packet.tuple.port_be, reserved: 0 };
+        if key.port_be == maps::ANY_PORT {
+            return None;
+        }
+        let service = maps::service(&key)?;
+        Some(Self { ctx, frame: frame::of(ctx), packet, service, settings: maps::settings()? })
+    }
+
+    #[inline(always)]
+    pub(super) fn flow_key(&self) -> FlowKey {
+        let tuple = &self.packet.tuple;
+        FlowKey { client: tuple.client, client_port_be: tuple.client_port_be, service: self.service.id }
+    }
+
+    /// Key epoch of this moment.
+    #[inline(always)]
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch::at(now_ns().wrapping_add(self.settings.clock_offset_ns))
+    }
+}
+
+/// The kernel's coarse monotonic clock: ticks of 1 to 10 ms, a fraction of the cost of the fine one.
+#[inline(always)]
+pub(super) fn now_ns() -> u64 {
+    // SAFETY: no argument, no requirement (Linux 5.11).
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
