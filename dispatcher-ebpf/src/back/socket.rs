@@ -1,0 +1,110 @@
+//! The kernel's socket for a segment's addresses, held by a reference that is released at the end of a scope.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock, bpf_sock_tuple},
+    helpers::{
+        bpf_probe_read_kernel,
+        generated::{
+            bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock, bpf_skc_to_tcp_timewait_sock,
+            bpf_tcp_sock,
+        },
+    },
+};
+
+use super::segment::Segment;
+
+// States of `include/net/tcp_states.h`, part of the kernel's stable interface.
+const TIME_WAIT: u32 = 6;
+const LISTEN: u32 = 10;
+
+/// Look up in the network namespace that the packet is in.
+const CURRENT_NETNS: u64 = -1_i64 as u64;
+
+/// `struct tcp_sock`, of which only the kernel knows the layout.
+pub(super) type TcpSock = u8;
+
+/// What a socket is to a hand-off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Listener,
+    TimeWait,
+    /// A connection, in whatever state.
+    Live,
+}
+
+/// A referenced socket.
+pub(super) struct Socket(*mut bpf_sock);
+
+impl Socket {
+    /// The connection that a segment belongs to, else the listener for it.
+    #[inline(always)]
+    pub(super) fn find(skb: *mut __sk_buff, segment: &Segment) -> Option<Self> {
+        let Segment { tuple, .. } = segment;
+        let (client, vip) = (tuple.client.0, tuple.vip.0);
+        let found = if segment.ipv6 {
+            let [a, b, c, d] = client;
+            let [e, f, g, h] = vip;
+            look_up(skb, [a, b, c, d, e, f, g, h, tuple.ports()])
+        } else {
+            look_up(skb, [client[3], vip[3], tuple.ports()])
+        };
+        (!found.is_null()).then_some(Self(found))
+    }
+
+    #[inline(always)]
+    pub(super) fn kind(&self) -> Kind {
+        // SAFETY: a referenced `struct sock_common`, whose state the verifier lets us read.
+        match unsafe { (*self.0).state } {
+            LISTEN => Kind::Listener,
+            TIME_WAIT => Kind::TimeWait,
+            _ => Kind::Live,
+        }
+    }
+
+    /// The next sequence number that a live socket expects; none for a handshake in progress.
+    #[inline(always)]
+    pub(super) fn rcv_nxt(&self) -> Option<u32> {
+        // SAFETY: a helper call on the referenced socket.
+        let tcp = unsafe { bpf_tcp_sock(self.0) };
+        if tcp.is_null() {
+            return None;
+        }
+        // SAFETY: not null, and a field of the kernel's stable `struct bpf_tcp_sock`.
+        Some(unsafe { (*tcp).rcv_nxt })
+    }
+
+    /// The same of a socket in TIME_WAIT, whose field lies at `offset` of `struct sock_common`.
+    #[inline(always)]
+    pub(super) fn time_wait_rcv_nxt(&self, offset: u32) -> Option<u32> {
+        // SAFETY: a helper call on the referenced socket.
+        let socket = unsafe { bpf_skc_to_tcp_timewait_sock(self.0.cast()) } as *const u8;
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: reads four bytes through the helper, which takes any address.
+        unsafe { bpf_probe_read_kernel(socket.wrapping_add(offset as usize).cast::<u32>()) }.ok()
+    }
+
+    /// The listener as `struct tcp_sock`.
+    #[inline(always)]
+    pub(super) fn as_tcp(&self) -> Option<*mut TcpSock> {
+        // SAFETY: a helper call on the referenced socket.
+        let socket: *mut TcpSock = unsafe { bpf_skc_to_tcp_sock(self.0.cast()) }.cast();
+        (!socket.is_null()).then_some(socket)
+    }
+}
+
+impl Drop for Socket {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: releases the one reference that `find` took.
+        unsafe { bpf_sk_release(self.0.cast()) };
+    }
+}
+
+#[inline(always)]
+fn look_up<const WORDS: usize>(skb: *mut __sk_buff, mut words: [u32; WORDS]) -> *mut bpf_sock {
+    let tuple: *mut bpf_sock_tuple = (&raw mut words).cast();
+    // SAFETY: the tuple is initialised for its whole length, 12 bytes for IPv4 or 36 for IPv6, which the helper tells apart.
+    unsafe { bpf_skc_lookup_tcp(skb.cast(), tuple, WORDS as u32 * 4, CURRENT_NETNS, 0) }
+}
