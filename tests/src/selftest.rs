@@ -7,14 +7,14 @@ use std::{
     io::Write,
     os::{
         fd::{AsFd, FromRawFd, OwnedFd},
-        unix::net::UnixDatagram,
+        unix::{fs::PermissionsExt, net::UnixDatagram},
     },
     path::Path,
     process::Stdio,
     time::Duration,
 };
 
-use crate::{Family, Rig, content, pass::attach_program, remove_leftovers, skipped};
+use crate::{Family, FrontOptions, Rig, content, pass::attach_program, remove_leftovers, skipped};
 
 /// Status, `X-Server` and body of a GET by curl from the client.
 fn get(rig: &Rig, url: &str) -> (String, Vec<u8>) {
@@ -121,6 +121,43 @@ fn what_a_killed_process_left_is_removed() {
     assert_eq!(namespaces("rig-left"), 0);
     assert!(!Path::new(&run_dir).exists());
     assert_eq!(remove_leftovers("rig-left").unwrap(), 0);
+}
+
+/// In place of the real binary: a role answers `show` once it has read its configuration and not found it broken.
+const STAND_IN: &str = r#"#!/bin/sh
+case "$1" in
+show) cat "$(dirname "$5")/answer" ;;
+*) rm -f "$(dirname "$3")/answer"
+   grep -q broken "$3" && { echo "$3: broken on purpose" >&2; exit 1; }
+   echo '[{"name": "server1", "state": "up"}]' > "$(dirname "$3")/answer"
+   exec sleep 1000 ;;
+esac
+"#;
+
+#[test]
+fn roles_are_started_killed_and_restarted_and_say_why_they_end() {
+    if skipped("roles_are_started_killed_and_restarted_and_say_why_they_end") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let binary = directory.path().join("dispatcher");
+    fs::write(&binary, STAND_IN).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut rig = Rig::builder("rig-roles").servers(1).dispatcher(&binary).start().unwrap();
+    rig.start_dispatcher(&FrontOptions::default()).unwrap();
+    let first = rig.process("front").unwrap().id();
+    assert!(rig.start_front(&FrontOptions::default()).is_err(), "it runs already");
+    rig.kill9("front").unwrap();
+    rig.restart("front").unwrap();
+    assert_ne!(rig.process("front").unwrap().id(), first);
+    rig.restart("server1").unwrap();
+    assert!(!rig.stop("front").unwrap().success());
+    fs::remove_file(rig.plan().run_dir().join("front/answer")).unwrap();
+    assert!(rig.stop("front").is_err(), "it is stopped already");
+    let broken = FrontOptions::default().alter(|text| text.push_str("broken"));
+    let error = format!("{:#}", rig.start_front(&broken).unwrap_err());
+    assert!(error.contains("broken on purpose"), "{error}");
+    rig.start_front(&FrontOptions::default()).unwrap();
 }
 
 /// An ethertype for experiments (IEEE 802), in network byte order.

@@ -76,8 +76,8 @@ fn add_namespace(host: &Host) -> Result<()> {
 
 /// Kernel settings by kind of host, set before there is a link: new links inherit `default`.
 fn settings(host: &str) -> &'static [(&'static str, &'static str)] {
-    // Duplicate address detection would keep every IPv6 address unusable for a second. It is off by `accept_dad`
-    // and not by `nodad`, since only the former lets `ndisc_notify` announce the VIP.
+    // Duplicate address detection would keep link-local addresses and the VIP unusable for a second. For the VIP it
+    // is off by `accept_dad` and not by `nodad`, since only the former lets `ndisc_notify` announce it.
     const FRONT: &[(&str, &str)] = &[
         ("ipv6/conf/all/disable_ipv6", "0"),
         ("ipv6/conf/default/disable_ipv6", "0"),
@@ -152,7 +152,7 @@ fn switch_lines(plan: &Plan, switch: &Host, plugs: &[(String, String, &'static s
 
 fn address_lines(plan: &Plan, host: &str) -> String {
     let (v4, v6) = (plan.address(host, Family::V4), plan.address(host, Family::V6));
-    format!("link set lo up\nlink set eth0 up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0\n")
+    format!("link set lo up\nlink set eth0 up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\n")
 }
 
 /// The VIP is deprecated as a source (`preferred_lft 0`): by its longer prefix Linux would prefer it.
@@ -173,7 +173,7 @@ fn front_lines(plan: &Plan) -> String {
     let (v4, v6) = (plan.address("front-eth1", Family::V4), plan.address("front-eth1", Family::V6));
     let _ = writeln!(
         lines,
-        "link set eth1 up\naddr add {v4}/32 dev eth1\naddr add {v6}/128 dev eth1 preferred_lft 0"
+        "link set eth1 up\naddr add {v4}/32 dev eth1\naddr add {v6}/128 dev eth1 preferred_lft 0 nodad"
     );
     for name in plan.server_names() {
         let (to4, to6) = (plan.address(&name, Family::V4), plan.address(&name, Family::V6));
