@@ -7,7 +7,6 @@
 pub mod class;
 pub mod cluster;
 pub mod config;
-pub mod dispatcher;
 pub mod http;
 pub mod ids;
 pub mod policy;
