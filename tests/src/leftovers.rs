@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     plan::{Plan, is_namespace_of},
-    process::kill_recorded,
+    process::end_recorded,
     wiring::delete_namespace,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 /// If a part cannot be removed; the message names it.
 pub fn remove(instance: &str) -> Result<usize> {
     let plan = Plan::new(instance, 1, false)?;
-    kill_recorded(&plan.run_dir());
+    end_recorded(&plan.run_dir());
     let namespaces = namespaces_of(instance)?;
     for namespace in &namespaces {
         delete_namespace(namespace)?;

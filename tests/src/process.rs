@@ -19,6 +19,9 @@ use nix::{
 
 use crate::host::Host;
 
+/// A role detaches its programs and nginx ends its workers well within this time.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
 /// A running process of the rig; dropping it kills it and all that it started.
 #[derive(Debug)]
 pub struct Tracked {
@@ -126,14 +129,23 @@ impl Drop for Tracked {
     }
 }
 
-/// Ends the recorded processes of a run directory that a process before us left.
-pub(crate) fn kill_recorded(run_dir: &Path) {
+/// Ends the recorded processes of a run directory that a process before us left: by SIGTERM, then by force.
+pub(crate) fn end_recorded(run_dir: &Path) {
     let Ok(records) = fs::read_dir(run_dir.join("processes")) else { return };
-    let groups = records.flatten().filter_map(|record| {
+    let group = |record: fs::DirEntry| {
         let leader = record.file_name().to_str()?.parse().ok()?;
         Group::from_text(leader, &fs::read_to_string(record.path()).ok()?)
-    });
-    for group in groups.filter(|group| group.boot == boot_id()) {
+    };
+    let boot = boot_id();
+    let groups: Vec<Group> = records.flatten().filter_map(group).filter(|group| group.boot == boot).collect();
+    for group in &groups {
+        group.signal_leader(Signal::SIGTERM);
+    }
+    let start = Instant::now();
+    while start.elapsed() < END_LIMIT && groups.iter().any(|group| !group.members().is_empty()) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    for group in &groups {
         group.kill();
     }
 }
@@ -154,6 +166,12 @@ impl Group {
     fn from_text(leader: u32, text: &str) -> Option<Self> {
         let (namespace, boot) = text.trim().split_once(' ')?;
         Some(Self { leader, namespace: namespace.parse().ok()?, boot: boot.to_owned() })
+    }
+
+    fn signal_leader(&self, signal: Signal) {
+        if let Some(leader) = i32::try_from(self.leader).ok().filter(|leader| self.has(*leader)) {
+            let _ = kill(Pid::from_raw(leader), signal);
+        }
     }
 
     fn kill(&self) {

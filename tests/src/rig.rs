@@ -428,9 +428,10 @@ impl Drop for Rig {
         for process in self.processes.values_mut() {
             let _ = process.signal(Signal::SIGTERM);
         }
-        for (_, mut process) in std::mem::take(&mut self.processes) {
+        for process in self.processes.values_mut() {
             let _ = process.wait(Duration::from_secs(2));
         }
+        self.processes.clear();
         if let Err(error) = leftovers::remove(self.plan.instance()) {
             eprintln!("rig {} is not removed: {error:#}", self.plan.instance());
         }

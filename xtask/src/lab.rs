@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, os::unix::process::CommandExt, process::ExitCode};
 
-use ::tests::{Family, FrontOptions, Host, LAB, Plan, Rig};
+use ::tests::{Family, FrontOptions, Host, LAB, Rig};
 use anyhow::{Context, Result, bail};
 
 use crate::{interrupt, setup, workspace};
@@ -17,7 +17,7 @@ pub(crate) fn up(servers: usize, two_arm: bool, ipv6: bool) -> Result<()> {
     if interrupt::came() {
         bail!("interrupted; the lab is removed");
     }
-    print!("{}", guide(rig.plan(), if ipv6 { Family::V6 } else { Family::V4 }));
+    print!("{}", guide(&rig, if ipv6 { Family::V6 } else { Family::V4 }));
     rig.leave();
     Ok(())
 }
@@ -39,7 +39,10 @@ pub(crate) fn down() -> Result<()> {
     Ok(())
 }
 
-fn guide(plan: &Plan, family: Family) -> String {
+fn guide(rig: &Rig, family: Family) -> String {
+    let plan = rig.plan();
+    let here = std::env::current_dir().unwrap_or_default();
+    let dispatcher = rig.dispatcher().strip_prefix(here).unwrap_or(rig.dispatcher()).display();
     let servers = plan.server_names();
     let names = if servers.len() > 4 {
         format!("{} … {}", servers[0], servers[servers.len() - 1])
@@ -62,8 +65,8 @@ fn guide(plan: &Plan, family: Family) -> String {
            cargo xtask rig exec client -- curl -i -g '{direct}/'\n  \
            cargo xtask rig exec client -- wrk -t1 -c16 -d5 '{vip}/bytes/64k'\n\
          What the roles see (servers, bind-table, filters, counters):\n  \
-           cargo xtask rig exec front -- target/release/dispatcher show servers --socket {front}\n  \
-           cargo xtask rig exec server1 -- target/release/dispatcher show counters --socket {server}\n\
+           cargo xtask rig exec front -- {dispatcher} show servers --socket {front}\n  \
+           cargo xtask rig exec server1 -- {dispatcher} show counters --socket {server}\n\
          Configurations and logs:  {run}\n\
          Remove it:  cargo xtask rig down\n",
         front = socket("front"),

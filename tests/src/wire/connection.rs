@@ -270,6 +270,28 @@ impl Connection {
         self.plain(Flags::FIN.and(Flags::ACK))
     }
 
+    /// Closes the client's side, and waits for the other side's end and acknowledges it.
+    ///
+    /// # Errors
+    /// If that does not come within the time.
+    pub fn close(&mut self, within: Duration) -> Result<()> {
+        self.fin()?;
+        self.wait_for_end(within)
+    }
+
+    /// Receives and acknowledges until the other side has closed.
+    ///
+    /// # Errors
+    /// If it does not within the time.
+    pub fn wait_for_end(&mut self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        while !self.closed {
+            let received = self.receive(deadline)?;
+            self.take(received.ok_or_else(|| anyhow!("{}: no FIN within {within:?}", self.source))?)?;
+        }
+        Ok(())
+    }
+
     /// Resets the connection.
     ///
     /// # Errors
@@ -329,9 +351,7 @@ impl Connection {
     pub fn response(&mut self, within: Duration) -> Result<Response> {
         let deadline = Instant::now() + within;
         loop {
-            if let Some((mut response, length)) = response::parse(&self.inbox, self.closed)? {
-                self.inbox.drain(..length);
-                response.largest_packet = self.largest_packet;
+            if let Some(response) = self.whole()? {
                 return Ok(response);
             }
             let received = self.receive(deadline)?.ok_or_else(|| {
@@ -365,6 +385,24 @@ impl Connection {
             }
         }
         Ok(None)
+    }
+
+    /// Takes and acknowledges one segment as `response` does; gives the response that it completes.
+    ///
+    /// # Errors
+    /// If it resets the connection or is damaged.
+    pub fn accept(&mut self, received: Received) -> Result<Option<Response>> {
+        self.take(received)?;
+        self.whole()
+    }
+
+    fn whole(&mut self) -> Result<Option<Response>> {
+        let Some((mut response, length)) = response::parse(&self.inbox, self.closed)? else {
+            return Ok(None);
+        };
+        self.inbox.drain(..length);
+        response.largest_packet = self.largest_packet;
+        Ok(Some(response))
     }
 
     fn take(&mut self, received: Received) -> Result<()> {

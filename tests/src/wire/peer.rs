@@ -69,7 +69,7 @@ impl Peer {
         offer: Offer,
     ) -> Result<Connection> {
         let source = SocketAddr::new(self.address(family), own_port);
-        let destination = SocketAddr::new(self.vip[usize::from(family == Family::V6)], port);
+        let destination = SocketAddr::new(self.vip(family), port);
         let socket = PacketSocket::open(&self.client, INTERFACE)?;
         Ok(Connection::new(socket, source, destination, (MAC, self.front_mac), offer))
     }
@@ -81,6 +81,12 @@ impl Peer {
             Family::V4 => IpAddr::from([198, 18, 0, 50]),
             Family::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x50]),
         }
+    }
+
+    /// The service's address.
+    #[must_use]
+    pub fn vip(&self, family: Family) -> IpAddr {
+        self.vip[usize::from(family == Family::V6)]
     }
 
     /// A socket that only sends.

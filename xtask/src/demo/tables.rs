@@ -15,9 +15,9 @@ const FRONT: [(&str, &str); 8] = [
     ("syn_answered", "handshakes answered with a cookie"),
     ("handshake_completed", "handshakes completed"),
     ("request_first", "first segments given to the slow path"),
-    ("request_later", "further segments of a head"),
+    ("request_later", "further segments of pending flows"),
+    ("collecting_started", "heads that spanned segments"),
     ("request_dispatched", "requests sent to a server with a ticket"),
-    ("collecting_started", "of these, heads that span segments"),
     ("forwarded", "packets of known flows forwarded"),
     ("report_accepted", "reports of the servers"),
 ];
