@@ -142,9 +142,10 @@ fn switch_lines(plan: &Plan, switch: &Host, plugs: &[(String, String, &'static s
         String::from("link set lo up\nlink add br0 type bridge mcast_snooping 0\nlink set br0 up\n");
     for (port, host, interface, mac) in plugs {
         let namespace = plan.namespace(host);
+        let port_mac = mac.replacen("00:00:00:00", "00:00:00:01", 1);
         let _ = writeln!(
             lines,
-            "link add {port} type veth peer name {interface} address {mac} netns {namespace}\nlink set {port} master br0 up"
+            "link add {port} address {port_mac} type veth peer name {interface} address {mac} netns {namespace}\nlink set {port} master br0 up"
         );
     }
     lines

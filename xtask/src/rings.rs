@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::unistd::Uid;
 
-use crate::{setup, workspace};
+use crate::{interrupt, setup, workspace};
 
 pub(crate) fn run() -> Result<ExitCode> {
     setup::ensure()?;
@@ -79,6 +79,7 @@ impl Ring {
         let printed = out.map(|pipe| echo(pipe, stdout())).unwrap_or_default();
         let tally = printed.plus(errors.join().unwrap_or_default());
         let success = child.wait()?.success();
+        ensure!(!interrupt::came(), "interrupted");
         Ok(Self { name, what, tally, time: start.elapsed(), success })
     }
 

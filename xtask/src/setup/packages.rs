@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{step, workspace};
+use crate::{interrupt, step, workspace};
 
 /// `rustc-web` is a current rustc with LLVM 22; the `-bpf` package has `core` built for eBPF.
 const PACKAGES: [&str; 9] = [
@@ -26,6 +26,8 @@ const PACKAGES: [&str; 9] = [
 
 /// While it exists, package scripts start no daemons: nginx and HAProxy are for the rig, not for this machine's port 80.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+const POLICY_TEXT: &str =
+    "#!/bin/sh\n# Written by the dispatcher's set-up while it installs packages.\nexit 101\n";
 
 pub(super) fn ensure(tools: &Path) -> Result<()> {
     let missing = missing()?;
@@ -67,10 +69,13 @@ struct NoDaemons(Option<PathBuf>);
 impl NoDaemons {
     fn begin() -> Result<Self> {
         let path = PathBuf::from(POLICY);
-        if path.exists() {
+        let ours = fs::read_to_string(&path).is_ok_and(|text| text == POLICY_TEXT);
+        if path.exists() && !ours {
             return Ok(Self(None));
         }
-        fs::write(&path, "#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {POLICY}"))?;
+        // Ctrl-C ends apt-get, and through its failure us, but not before the policy is gone again.
+        interrupt::catch()?;
+        fs::write(&path, POLICY_TEXT).with_context(|| format!("cannot write {POLICY}"))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(Self(Some(path)))
     }
