@@ -134,6 +134,12 @@ impl PinnedSet {
         self.reused
     }
 
+    /// Pin of a map that user space alone uses, in this set.
+    #[must_use]
+    pub fn own_map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
     /// Directory for the pins of links.
     #[must_use]
     pub fn links(&self) -> PathBuf {

@@ -1,0 +1,294 @@
+//! The cluster model as the daemon shares it: one lock around the decision core's servers and policies. Slow-path threads ask
+//! it for decisions; reports, neighbour look-up and listings reach it from the control plane's thread.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use dispatcher_common::server::ServerEntry;
+use dispatcher_core::{
+    class::ClassMap,
+    cluster::{Accepted, Cluster, ReportRefused},
+    config::{FrontConfig, ServiceConfig},
+    http::RequestHead,
+    ids::{ClassId, ServerId},
+    policy::{Classified, Outcome, Policy, UnknownPolicy},
+    report::Report,
+};
+
+use super::dispatch::{Decision, Dispatch};
+
+/// What was dispatched, to a server or of a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub dispatched: u64,
+    /// To the class's own server.
+    pub hits: u64,
+    /// To another, because the class's own was too busy.
+    pub moved: u64,
+}
+
+impl Tally {
+    fn count(&mut self, outcome: Outcome) {
+        self.dispatched += 1;
+        match outcome {
+            Outcome::Hit => self.hits += 1,
+            Outcome::Moved => self.moved += 1,
+            Outcome::Unbound => {}
+        }
+    }
+}
+
+/// A configured service with its classes.
+#[derive(Debug)]
+pub struct Service {
+    pub config: ServiceConfig,
+    pub classes: ClassMap,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub struct State {
+    pub cluster: Cluster,
+    /// By configured service.
+    pub policies: Vec<Box<dyn Policy>>,
+    /// By server.
+    pub entries: Vec<ServerEntry>,
+    pub by_server: Vec<Tally>,
+    pub by_class: Vec<Tally>,
+}
+
+/// Servers, services and their policies.
+#[derive(Debug)]
+pub struct Model {
+    state: Mutex<State>,
+    services: Vec<Service>,
+    /// Configured service of each data-plane service.
+    owners: Vec<usize>,
+    started: Instant,
+}
+
+impl Model {
+    /// The model of a configuration, all servers silent and without MAC addresses. Data-plane services are numbered in the
+    /// order of services and of VIPs within each.
+    ///
+    /// # Errors
+    /// When a policy does not exist, which the configuration's parser has excluded.
+    pub fn new(config: &FrontConfig) -> Result<Self, UnknownPolicy> {
+        let names = config.servers.iter().map(|server| server.name.clone());
+        let class_count = config.class_count();
+        let build = |service: &ServiceConfig| service.policy.build(service.class_base, service.class_count());
+        let owners = config.services.iter().enumerate();
+        Ok(Self {
+            state: Mutex::new(State {
+                cluster: Cluster::new(names, class_count, config.report_interval),
+                policies: config.services.iter().map(build).collect::<Result<_, _>>()?,
+                entries: vec![ServerEntry::default(); config.servers.len()],
+                by_server: vec![Tally::default(); config.servers.len()],
+                by_class: vec![Tally::default(); class_count],
+            }),
+            owners: owners.flat_map(|(at, service)| service.vips.iter().map(move |_| at)).collect(),
+            services: config
+                .services
+                .iter()
+                .map(|config| Service { config: config.clone(), classes: config.class_map() })
+                .collect(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Time on the model's clock.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The configured services.
+    #[must_use]
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The configured service of a data-plane service.
+    #[must_use]
+    pub fn service(&self, data_plane_id: u16) -> Option<&Service> {
+        self.services.get(*self.owners.get(usize::from(data_plane_id))?)
+    }
+
+    /// Locks the model, for listings.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves counts at worst one short; better than no dispatching.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a genuine report and lets the policies of the server's services learn from it.
+    ///
+    /// # Errors
+    /// When the report must not be used.
+    pub fn accept(&self, report: &Report, now_wall_ms: u64) -> Result<Accepted, ReportRefused> {
+        let now = self.now();
+        let state = &mut *self.lock();
+        let accepted = state.cluster.accept(report, now, now_wall_ms)?;
+        for (service, policy) in self.services.iter().zip(&mut state.policies) {
+            let members = &service.config.servers;
+            if members.contains(&accepted.server) {
+                policy.reported(accepted.server, &accepted.classes, &state.cluster.view(members));
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Takes out servers whose reports stopped, and names them.
+    pub fn tick(&self) -> Vec<ServerId> {
+        let now = self.now();
+        self.lock().cluster.tick(now)
+    }
+
+    /// Notes the link-layer addresses of a server; new flows may go to it from now on.
+    pub fn set_entry(&self, server: ServerId, entry: ServerEntry) {
+        let state = &mut *self.lock();
+        if let Some(place) = state.entries.get_mut(server.index()) {
+            *place = entry;
+            state.cluster.set_mac_known(server, entry.usable != 0);
+        }
+    }
+}
+
+impl Dispatch for Model {
+    fn dispatch(&self, service: u16, head: &RequestHead<'_>) -> Option<Decision> {
+        let at = *self.owners.get(usize::from(service))?;
+        let Service { config, classes } = &self.services[at];
+        let class = classes.classify(head);
+        let request = Classified { class, priority: config.priority };
+        let now = self.now();
+        let state = &mut *self.lock();
+        let view = state.cluster.view(&config.servers);
+        let choice = state.policies[at].choose(request, &view, now, &mut rand::rng())?;
+        state.cluster.dispatched(choice.server, class, now);
+        state.by_server[choice.server.index()].count(choice.outcome);
+        if let Some(tally) = state.by_class.get_mut(class.index()) {
+            tally.count(choice.outcome);
+        }
+        let entry = state.entries[choice.server.index()];
+        let ClassId(class) = class;
+        Some(Decision { server: choice.server.0, class, priority: config.priority.get(), entry })
+    }
+
+    fn server(&self, server: u16) -> Option<ServerEntry> {
+        self.lock().entries.get(usize::from(server)).copied().filter(|entry| entry.usable != 0)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use dispatcher_core::{
+        cluster::Health,
+        http::{Head, parse_head},
+    };
+
+    use super::*;
+
+    /// Two servers, two services, three VIPs.
+    pub(in crate::front) fn config() -> FrontConfig {
+        let text = r#"
+            secret = "0123456789abcdef"
+            interface = "eth0"
+            [[server]]
+            name = "server1"
+            address = "198.18.0.11"
+            [[server]]
+            name = "server2"
+            address = "198.18.0.12"
+            [[service]]
+            name = "web"
+            vip = ["198.18.0.100", "2001:db8::100"]
+            port = 80
+            classes = 4
+            [[service]]
+            name = "api"
+            vip = ["198.18.0.101"]
+            port = 80
+            servers = ["server2"]
+            policy = "round-robin"
+            classes = 2
+            priority = 5
+        "#;
+        FrontConfig::parse(text, "front.toml").unwrap()
+    }
+
+    pub(in crate::front) fn model() -> Model {
+        Model::new(&config()).unwrap()
+    }
+
+    pub(in crate::front) fn report(server: &str, sequence: u64) -> Report {
+        Report {
+            server: server.into(),
+            boot_id: 7,
+            sequence,
+            sent_at_ms: 1_000_000,
+            queue: 0,
+            load_us: 0,
+            accepted: 0,
+            connections: 0,
+            cpu_permille: 250,
+            listen_overflows: 0,
+            classes: Vec::new(),
+        }
+    }
+
+    pub(in crate::front) fn entry(last: u8) -> ServerEntry {
+        ServerEntry { mac: [2, 0, 0, 0, 0, last], source_mac: [2, 0, 0, 0, 0, 1], usable: 1 }
+    }
+
+    fn dispatch(model: &Model, service: u16, path: &str) -> Option<Decision> {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        match parse_head(text.as_bytes(), 1000) {
+            Head::Complete(head) => model.dispatch(service, &head),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_server_needs_a_report_and_a_mac_address() {
+        let model = model();
+        assert!(dispatch(&model, 0, "/").is_none());
+        model.accept(&report("server2", 1), 1_000_000).unwrap();
+        assert!(dispatch(&model, 0, "/").is_none());
+        assert_eq!(model.lock().cluster.servers()[1].health(), Health::NoMac);
+        model.set_entry(ServerId(1), entry(12));
+        assert_eq!(dispatch(&model, 0, "/").unwrap().entry, entry(12));
+        assert!(model.server(0).is_none());
+        assert_eq!(model.server(1), Some(entry(12)));
+    }
+
+    #[test]
+    fn each_vip_leads_to_its_service() {
+        let model = model();
+        for (id, name) in ["server1", "server2"].into_iter().enumerate() {
+            model.set_entry(ServerId(id as u16), entry(id as u8 + 11));
+            model.accept(&report(name, 1), 1_000_000).unwrap();
+        }
+        for (vip, classes, priority) in [(0, 0..4, 3), (1, 0..4, 3), (2, 4..6, 5)] {
+            let decision = dispatch(&model, vip, "/a").unwrap();
+            assert!(classes.contains(&decision.class), "{decision:?}");
+            assert_eq!(decision.priority, priority);
+        }
+        assert!(dispatch(&model, 3, "/a").is_none());
+        assert_eq!(dispatch(&model, 2, "/a").unwrap().server, 1);
+        assert_eq!(model.service(2).unwrap().config.name, "api");
+    }
+
+    #[test]
+    fn hits_are_counted_by_class_and_server() {
+        let model = model();
+        model.set_entry(ServerId(0), entry(11));
+        model.accept(&report("server1", 1), 1_000_000).unwrap();
+        let class = dispatch(&model, 0, "/a").unwrap().class;
+        dispatch(&model, 1, "/a").unwrap();
+        let expected = Tally { dispatched: 2, hits: 1, moved: 0 };
+        let state = model.lock();
+        assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
+        assert_eq!(state.policies[0].bound_server(ClassId(class)), Some(ServerId(0)));
+    }
+}

@@ -1,0 +1,247 @@
+//! The rows of `dispatcher show` at a front-end.
+
+use std::{collections::BTreeMap, fmt, io, net::IpAddr, sync::Arc};
+
+use aya::maps::{MapData, MapError, PerCpuArray};
+use dispatcher_common::{
+    counter::{ControlCounter, FrontCounter},
+    filter::{Filter, FlowKey, state},
+    server::Traffic,
+};
+use dispatcher_core::{
+    cluster::Server,
+    config::{MacAddress, ServerConfig},
+    ids::{ClassId, ServerId},
+};
+use serde::Serialize;
+
+use super::{
+    counters::ControlCounters,
+    filters::{Cursor, FilterTable},
+    model::{Model, State, Tally},
+};
+use crate::{
+    control_socket::{Answer, DEFAULT_LIMIT, Reply, Request, Subject},
+    kernel::clock,
+};
+
+/// Everything that can be shown.
+pub struct Status {
+    pub model: Arc<Model>,
+    pub servers: Vec<ServerConfig>,
+    pub filters: FilterTable,
+    pub control_counters: Arc<ControlCounters>,
+    /// The COUNTERS map.
+    pub front_counters: PerCpuArray<MapData, u64>,
+    /// The SERVER_TRAFFIC map.
+    pub traffic: PerCpuArray<MapData, Traffic>,
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+/// One row of `show counters`; both roles have it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CounterRow {
+    pub name: &'static str,
+    pub value: u64,
+    pub help: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerRow<'a> {
+    id: u16,
+    name: &'a str,
+    address: IpAddr,
+    mac: Option<String>,
+    state: &'static str,
+    queue: u32,
+    load_us: u64,
+    requests_by_class: BTreeMap<u16, u32>,
+    service_us_by_class: BTreeMap<u16, u64>,
+    connections: u32,
+    cpu_percent: f64,
+    listen_overflows: u64,
+    dispatched: u64,
+    hits: u64,
+    moved: u64,
+    packets: u64,
+    bytes: u64,
+    report_age_ms: Option<u64>,
+    /// In hexadecimal: JSON readers lose bits of large numbers.
+    boot_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct BindRow<'a> {
+    service: &'a str,
+    class: u16,
+    class_name: Option<String>,
+    server: Option<&'a str>,
+    dispatched: u64,
+    hits: u64,
+    moved: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct FilterRow<'a> {
+    client: IpAddr,
+    port: u16,
+    service: Option<&'a str>,
+    /// `None` while no server is chosen, or when we answered ourselves.
+    server: Option<&'a str>,
+    class: Option<u16>,
+    priority: u8,
+    state: &'static str,
+    age_ms: u64,
+    idle_ms: u64,
+    packets: u64,
+    bytes: u64,
+    /// From the filter's creation to the first ACK of response bytes.
+    response_ms: Option<f64>,
+}
+
+impl Answer for Status {
+    fn answer(&self, request: &Request) -> Reply {
+        match request.show {
+            Subject::Servers => self.server_rows(),
+            Subject::BindTable => self.bind_table(),
+            Subject::Filters => self.filter_rows(request.limit.unwrap_or(DEFAULT_LIMIT)),
+            Subject::Counters => self.counter_rows(),
+        }
+    }
+}
+
+impl Status {
+    fn server_rows(&self) -> Reply {
+        let state = self.model.lock();
+        let rows = self.servers.iter().zip(state.cluster.servers());
+        Reply::of(rows.map(|(config, server)| self.server_row(&state, config, server)))
+    }
+
+    fn server_row<'a>(&self, state: &State, config: &'a ServerConfig, server: &Server) -> ServerRow<'a> {
+        let id = server.id();
+        let classes = || (0..state.by_class.len() as u16).map(ClassId);
+        let held = classes().map(|class| (class.0, server.held(class))).filter(|(_, held)| *held > 0);
+        let measured = classes().filter_map(|class| {
+            Some((class.0, state.cluster.measured_service_time(id, class)?.as_micros() as u64))
+        });
+        let entry = state.entries[id.index()];
+        let Tally { dispatched, hits, moved } = state.by_server[id.index()];
+        let report = server.last_report();
+        let traffic = self.traffic(id).unwrap_or_default();
+        ServerRow {
+            id: id.0,
+            name: &config.name,
+            address: config.address,
+            mac: (entry.usable != 0).then(|| MacAddress(entry.mac).to_string()),
+            state: server.health().name(),
+            queue: server.queue(),
+            load_us: server.load().as_micros() as u64,
+            requests_by_class: held.collect(),
+            service_us_by_class: measured.collect(),
+            connections: server.connections(),
+            cpu_percent: report.map_or(0.0, |report| f64::from(report.cpu_permille) / 10.0),
+            listen_overflows: report.map_or(0, |report| report.listen_overflows),
+            dispatched,
+            hits,
+            moved,
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            report_age_ms: server.report_age(self.model.now()).map(|age| age.as_millis() as u64),
+            boot_id: report.map(|report| format!("{:016x}", report.boot_id)),
+        }
+    }
+
+    fn traffic(&self, server: ServerId) -> Result<Traffic, MapError> {
+        let values = self.traffic.get(&(server.index() as u32), 0)?;
+        Ok(values.iter().fold(Traffic::default(), |sum, one| Traffic {
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+        }))
+    }
+
+    fn bind_table(&self) -> Reply {
+        let state = self.model.lock();
+        let services = self.model.services().iter().zip(&state.policies);
+        Reply::of(services.flat_map(|(service, policy)| {
+            let state = &state;
+            service.classes.classes().map(move |class| {
+                let Tally { dispatched, hits, moved } =
+                    state.by_class.get(class.index()).copied().unwrap_or_default();
+                let server = policy.bound_server(class);
+                BindRow {
+                    service: &service.config.name,
+                    class: class.0,
+                    class_name: service.classes.name(class),
+                    server: server.and_then(|server| self.server_name(server.0)),
+                    dispatched,
+                    hits,
+                    moved,
+                }
+            })
+        }))
+    }
+
+    fn server_name(&self, index: u16) -> Option<&str> {
+        self.servers.get(usize::from(index)).map(|server| server.name.as_str())
+    }
+
+    fn filter_rows(&self, limit: usize) -> Reply {
+        let found = match self.some_filters(limit.saturating_add(1)) {
+            Ok(found) => found,
+            Err(error) => return Reply::refuse(format_args!("the filter-table cannot be read: {error}")),
+        };
+        let now_ns = clock::monotonic_ns();
+        let rows = found.iter().take(limit).map(|(key, filter)| self.filter_row(key, filter, now_ns));
+        Reply { cut: found.len() > limit, ..Reply::of(rows) }
+    }
+
+    /// At least `enough` filters if there are so many.
+    fn some_filters(&self, enough: usize) -> io::Result<Vec<(FlowKey, Filter)>> {
+        let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+        while !cursor.is_done() && found.len() < enough {
+            self.filters.scan(&mut cursor, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn filter_row(&self, key: &FlowKey, filter: &Filter, now_ns: u64) -> FilterRow<'_> {
+        let has_server = matches!(filter.state, state::ESTABLISHED | state::CLOSING);
+        let since_ms = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000;
+        let response_ns = filter.response_ns.saturating_sub(filter.created_ns);
+        FilterRow {
+            client: key.client.into(),
+            port: u16::from_be(key.client_port_be),
+            service: self.model.service(key.service).map(|service| service.config.name.as_str()),
+            server: self.server_name(filter.server).filter(|_| has_server),
+            class: has_server.then_some(filter.class),
+            priority: filter.priority,
+            state: state::name(filter.state),
+            age_ms: since_ms(filter.created_ns),
+            idle_ms: since_ms(filter.last_seen_ns),
+            packets: filter.packets,
+            bytes: filter.bytes,
+            response_ms: (filter.response_ns != 0).then_some(response_ns as f64 / 1e6),
+        }
+    }
+
+    fn counter_rows(&self) -> Reply {
+        let front = FrontCounter::ALL.iter().map(|counter| {
+            let values = self.front_counters.get(&counter.index(), 0)?;
+            Ok(CounterRow { name: counter.name(), value: values.iter().sum(), help: counter.help() })
+        });
+        let control = ControlCounter::ALL.iter().map(|counter| CounterRow {
+            name: counter.name(),
+            value: self.control_counters.get(*counter),
+            help: counter.help(),
+        });
+        match front.collect::<Result<Vec<_>, MapError>>() {
+            Ok(front) => Reply::of(front.into_iter().chain(control)),
+            Err(error) => Reply::refuse(format_args!("the counters cannot be read: {error}")),
+        }
+    }
+}
