@@ -1,0 +1,87 @@
+//! Counters before and after a test. What a test has to move is in one table, `counters::REACHED`.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tests::Rig;
+
+use crate::{
+    counters::{self, Counter},
+    stage::test_name,
+};
+
+/// Servers count when a packet passes, the control plane a moment later.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Values at the start, by role and name.
+pub(crate) struct Watch {
+    before: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Watch {
+    pub(crate) fn start(rig: &Rig) -> Self {
+        let roles = rig.plan().server_names().into_iter().chain(["front".to_owned()]);
+        let before = roles.map(|role| (role.clone(), read(rig, &role).unwrap_or_default())).collect();
+        Self { before }
+    }
+
+    /// How much a counter of a role has grown. A role that was started anew counts from zero.
+    pub(crate) fn of(&self, rig: &Rig, role: &str, name: &str) -> u64 {
+        let now = read(rig, role).unwrap_or_default();
+        let now = *now.get(name).unwrap_or_else(|| panic!("{role} has no counter {name}"));
+        let before = self.before.get(role).and_then(|counters| counters.get(name)).copied().unwrap_or(0);
+        if now >= before { now - before } else { now }
+    }
+
+    /// How much a counter has grown, over all servers for one of theirs.
+    pub(crate) fn moved(&self, rig: &Rig, counter: impl Into<Counter>) -> u64 {
+        match counter.into() {
+            Counter::Front(counter) => self.of(rig, "front", counter.name()),
+            Counter::Control(counter) => self.of(rig, "front", counter.name()),
+            Counter::Back(counter) => {
+                let servers = rig.plan().server_names();
+                let running = servers.iter().filter(|server| read(rig, server).is_some());
+                running.map(|server| self.of(rig, server, counter.name())).sum()
+            }
+        }
+    }
+
+    /// Waits until a counter has grown by at least `least`.
+    pub(crate) fn until(&self, rig: &Rig, counter: impl Into<Counter>, least: u64) {
+        let counter = counter.into();
+        let start = Instant::now();
+        loop {
+            let moved = self.moved(rig, counter);
+            if moved >= least {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{counter:?} moved by {moved}, not by {least}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Checks that every counter that the table promises for this test has moved.
+    pub(crate) fn finish(self, rig: &Rig) {
+        let name = test_name();
+        let promised = counters::reached_by(&name);
+        assert!(!promised.is_empty(), "counters::REACHED promises nothing of {name}");
+        let start = Instant::now();
+        loop {
+            let still: Vec<_> = promised.iter().filter(|counter| self.moved(rig, **counter) == 0).collect();
+            if still.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "these counters did not move: {still:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn read(rig: &Rig, role: &str) -> Option<BTreeMap<String, u64>> {
+    let rows = rig.show(role, "counters").ok()?;
+    let pair = |row: &serde_json::Value| Some((row["name"].as_str()?.to_owned(), row["value"].as_u64()?));
+    rows.iter().map(pair).collect()
+}
