@@ -1,1 +1,16 @@
-fn main() {}
+//! The `dispatcher` command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dispatcher_user::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dispatcher: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! The front-end's control plane.
+//! The front-end's control plane. [`run`] brings up the program, the slow path and everything beside them in the order in
+//! which they need one another, and takes them down again.
 
 pub mod counters;
 pub mod dispatch;
@@ -10,6 +11,275 @@ pub mod neighbour;
 pub mod program;
 pub mod roster;
 pub mod server_table;
+pub mod settings;
 pub mod slow_path;
 pub mod status;
 pub mod sweep;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use aya::maps::{MapError, XskMap};
+use dispatcher_common::siphash::SipKey;
+use dispatcher_core::{
+    config::{FrontConfig, Mode},
+    policy::UnknownPolicy,
+    secret::Secret,
+};
+use futures_util::Stream;
+use rtnetlink::{Handle, MulticastGroup};
+use thiserror::Error;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+};
+
+use self::{
+    counters::ControlCounters,
+    feedback::{Feedback, FeedbackError},
+    interface::{Interface, InterfaceError},
+    model::Model,
+    neighbour::{Message, NeighbourError, Neighbours},
+    program::{Maps, Program, StartError},
+    roster::Roster,
+    server_table::ServerTable,
+    settings::SettingsTable,
+    slow_path::{SlowPath, SlowPathError, SlowPathOptions},
+    status::Status,
+    sweep::{Loss, Sweep},
+};
+use crate::{
+    control_socket::{ControlSocket, ControlSocketError},
+    kernel::pin::PinError,
+};
+
+/// How often the slow path is asked whether all its threads run.
+const HEALTH_PERIOD: Duration = Duration::from_millis(200);
+
+/// The front-end cannot start or go on.
+#[derive(Debug, Error)]
+pub enum FrontError {
+    /// For the operator, mostly: rights, pins, driver.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// For the operator.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// For the operator.
+    #[error(transparent)]
+    ControlSocket(#[from] ControlSocketError),
+    /// For the operator.
+    #[error(transparent)]
+    Feedback(#[from] FeedbackError),
+    /// For the operator.
+    #[error(transparent)]
+    Policy(#[from] UnknownPolicy),
+    /// For the operator, mostly.
+    #[error(transparent)]
+    SlowPath(#[from] SlowPathError),
+    /// For the operator: the reason is in the messages before.
+    #[error("the slow path of {0} ended; start the dispatcher again when the interface is back")]
+    SlowPathEnded(String),
+    /// For the operator.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// From the kernel, mostly.
+    #[error(transparent)]
+    Neighbour(#[from] NeighbourError),
+    /// From the kernel, unexpected.
+    #[error("cannot use a map of the front-end's program: {0}; remove the pin path and start again")]
+    Map(#[from] MapError),
+    /// From the kernel, unexpected.
+    #[error("cannot start the control plane: {0}; check the limits on processes and open files")]
+    System(#[from] io::Error),
+}
+
+impl From<program::LoadError> for FrontError {
+    fn from(error: program::LoadError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Runs a front-end until SIGTERM or SIGINT, then detaches it and removes its pins.
+///
+/// # Errors
+/// When it cannot start: then nothing is left, or, if an earlier control plane was killed, what that one left. When it
+/// cannot go on: then the program and its maps stay, for the next control plane to take over.
+pub fn run(config: &FrontConfig, secret: &Secret) -> Result<(), FrontError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stopped = stop_signal()?;
+        let control_socket = ControlSocket::bind(&config.control_socket)?;
+        let mut program = Program::load(config)?;
+        let started = start(config, secret, &mut program).await;
+        let result = match started {
+            Ok(front) => front.serve(control_socket, stopped).await,
+            Err(error) => {
+                if !program.pins().is_reused() {
+                    remove(program);
+                }
+                return Err(error);
+            }
+        };
+        if result.is_ok() {
+            program.remove()?;
+            tracing::info!("detached from {}", config.interface);
+        }
+        result
+    })
+}
+
+fn remove(program: Program) {
+    if let Err(error) = program.remove() {
+        tracing::warn!("cannot clean up: {error}");
+    }
+}
+
+/// Completes at the first SIGTERM or SIGINT from now on.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// A front-end that serves, in its parts.
+struct Front {
+    name: String,
+    slow_path: SlowPath,
+    feedback: Feedback,
+    sweep: Sweep,
+    losses: UnboundedReceiver<Loss>,
+    neighbours: Neighbours,
+    messages: Box<dyn Stream<Item = Message> + Unpin>,
+    settings: SettingsTable,
+    status: Status,
+    handle: Handle,
+    server_interface: String,
+}
+
+/// Brings everything up. New requests are served from the moment that the servers' first reports arrive.
+async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> Result<Front, FrontError> {
+    let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh])?;
+    tokio::spawn(connection);
+    let clients = Interface::find(&handle, &config.interface).await?;
+    let servers = match &config.server_interface {
+        Some(name) => Interface::find(&handle, name).await?,
+        None => clients.clone(),
+    };
+    let Maps { filters, servers: server_map, settings, counters, traffic, xsks } = program.take_maps()?;
+    let model = Arc::new(Model::new(config)?);
+    let control_counters = Arc::new(ControlCounters::default());
+    let (loss_sender, losses) = unbounded_channel();
+    let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
+    let moved = roster.reconcile(config, &model)?;
+    let mut table = ServerTable::new(server_map, Arc::clone(&model), servers.mac);
+    table.forget(&moved)?;
+    for loss in moved.into_iter().chain(program.set_services(config)?) {
+        // Fails only while the daemon stops.
+        let _ = loss_sender.send(loss);
+    }
+    let settings = SettingsTable::new(settings, secret, &clients, &servers)?;
+    program.set_out(servers.index)?;
+    let neighbours = Neighbours::new(handle.clone(), servers.clone(), &config.servers, table).await?;
+    let key = secret.report_key();
+    let shared = (Arc::clone(&model), Arc::clone(&control_counters));
+    let feedback = Feedback::open(config, key, shared.0, shared.1, roster, loss_sender)?;
+    program.attach(config)?;
+    let shared = (Arc::clone(&model), Arc::clone(&control_counters));
+    let slow_path = start_slow_path(config, secret, xsks, filters.clone(), shared)?;
+    announce(config, program);
+    Ok(Front {
+        name: config.interface.clone(),
+        slow_path,
+        feedback,
+        sweep: Sweep::new(filters.clone(), Arc::clone(&control_counters), &config.timeouts),
+        losses,
+        neighbours,
+        messages: Box::new(messages),
+        settings,
+        status: Status {
+            model,
+            servers: config.servers.clone(),
+            filters,
+            control_counters,
+            front_counters: counters,
+            traffic,
+        },
+        handle,
+        server_interface: servers.name,
+    })
+}
+
+fn start_slow_path(
+    config: &FrontConfig,
+    secret: &Secret,
+    mut xsks: XskMap<aya::maps::MapData>,
+    filters: filters::FilterTable,
+    (model, counters): (Arc<Model>, Arc<ControlCounters>),
+) -> Result<SlowPath, SlowPathError> {
+    let options = SlowPathOptions {
+        interface: config.interface.clone(),
+        server_interface: config.server_interface.clone(),
+        // Attaching may have changed the number.
+        queues: interface::receive_queues(&config.interface) as u32,
+        copy_only: config.mode == Mode::Skb,
+        head_limit: config.slow_path.head_limit,
+        head_timeout: config.slow_path.head_timeout,
+        max_collecting: config.slow_path.max_collecting,
+        collect_memory_bytes: config.slow_path.collect_memory,
+        ticket_key: SipKey::from_bytes(secret.ticket_key()),
+    };
+    SlowPath::start(
+        &options,
+        |queue, socket| xsks.set(queue, socket, 0).map_err(io::Error::other),
+        filters,
+        model,
+        counters,
+    )
+}
+
+fn announce(config: &FrontConfig, program: &Program) {
+    let mode = match config.mode {
+        Mode::Native => "native",
+        Mode::Skb => "skb",
+    };
+    if program.pins().is_reused() {
+        tracing::info!("took over the filter-table below {}", config.pin_path.display());
+    }
+    tracing::info!(
+        "serving {} on {} ({mode}) with {} servers",
+        config.services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>().join(", "),
+        config.interface,
+        config.servers.len(),
+    );
+}
+
+impl Front {
+    /// Serves until `stopped` completes.
+    async fn serve(
+        self,
+        control_socket: ControlSocket,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<(), FrontError> {
+        let Self { name, slow_path, .. } = self;
+        let ended = async {
+            while slow_path.is_healthy() {
+                tokio::time::sleep(HEALTH_PERIOD).await;
+            }
+        };
+        let result = tokio::select! {
+            () = stopped => Ok(()),
+            () = ended => Err(FrontError::SlowPathEnded(name.clone())),
+            Err(error) = self.neighbours.follow(self.messages) => Err(error.into()),
+            () = self.feedback.receive() => Ok(()),
+            () = self.sweep.run(self.losses) => Ok(()),
+            () = self.settings.keep(self.handle, name.clone(), self.server_interface) => Ok(()),
+            () = control_socket.serve(Arc::new(self.status)) => Ok(()),
+        };
+        slow_path.stop();
+        result
+    }
+}

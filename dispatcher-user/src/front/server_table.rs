@@ -7,7 +7,10 @@ use aya::maps::{Array, MapData, MapError};
 use dispatcher_common::server::ServerEntry;
 use dispatcher_core::{config::MacAddress, ids::ServerId};
 
-use super::model::Model;
+use super::{
+    model::Model,
+    sweep::{Loss, Lost},
+};
 
 /// Writes server entries.
 pub struct ServerTable {
@@ -66,6 +69,19 @@ impl ServerTable {
         let entries = self.model.lock().entries.clone();
         for (id, entry) in entries.into_iter().enumerate().filter(|(_, entry)| entry.usable != 0) {
             self.write(ServerId(id as u16), ServerEntry { source_mac, ..entry })?;
+        }
+        Ok(())
+    }
+
+    /// Sends nothing more to servers whose index meant another.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn forget(&mut self, losses: &[Loss]) -> Result<(), MapError> {
+        for loss in losses {
+            if let Lost::Server(server) = loss.what {
+                self.map.set(u32::from(server), ServerEntry::default(), 0)?;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,143 @@
+//! Reads configuration files and the secrets that they name.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use dispatcher_core::{
+    config::{BackConfig, ConfigError, FrontConfig, Role, SecretSource},
+    secret::{Secret, SecretTooShort},
+};
+use thiserror::Error;
+
+/// A file cannot be used.
+#[derive(Debug, Error)]
+pub(super) enum FileError {
+    /// For the operator.
+    #[error("cannot read {}: {source}; check the path and its rights", .path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// For the operator.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// For the operator.
+    #[error("{}: {source}", .path.display())]
+    Secret {
+        path: PathBuf,
+        #[source]
+        source: SecretTooShort,
+    },
+}
+
+pub(super) fn front(file: &Path) -> Result<(FrontConfig, Secret), FileError> {
+    let config = FrontConfig::parse(&read(file)?, &file.display().to_string())?;
+    let secret = secret(file, &config.secret)?;
+    Ok((config, secret))
+}
+
+pub(super) fn back(file: &Path) -> Result<(BackConfig, Secret), FileError> {
+    let config = BackConfig::parse(&read(file)?, &file.display().to_string())?;
+    let secret = secret(file, &config.secret)?;
+    Ok((config, secret))
+}
+
+/// One line about a file that is in order.
+pub(super) fn check(file: &Path) -> Result<String, FileError> {
+    let name = file.display();
+    match Role::detect(&read(file)?) {
+        Role::Front => {
+            let (config, _) = front(file)?;
+            let servers = counted(config.servers.len(), "server");
+            let services = counted(config.services.len(), "service");
+            Ok(format!("{name}: ok, front-end with {servers}, {services}"))
+        }
+        Role::Back => {
+            let (config, _) = back(file)?;
+            let services = counted(config.services.len(), "service");
+            Ok(format!("{name}: ok, agent of {} with {services}", config.name))
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_path_buf(), source })
+}
+
+/// A secret file's path is relative to the configuration that names it.
+fn secret(config: &Path, source: &SecretSource) -> Result<Secret, FileError> {
+    match source {
+        SecretSource::Here(secret) => Ok(secret.clone()),
+        SecretSource::File(path) => {
+            let path = config.parent().unwrap_or(Path::new("")).join(path);
+            Secret::new(&read(&path)?).map_err(|source| FileError::Secret { path, source })
+        }
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRONT: &str = "interface = \"eth0\"\n[[server]]\nname = \"server1\"\naddress = \"198.18.0.11\"\n\
+        [[service]]\nname = \"web\"\nvip = [\"198.18.0.100\"]\nport = 80\n";
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("dispatcher-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_good_file_is_summed_up() {
+        let directory = Directory::new("good");
+        directory.write("secret", "0123456789abcdef\n");
+        let front = directory.write("front.toml", &format!("secret_file = \"secret\"\n{FRONT}"));
+        let text = check(&front).unwrap();
+        assert!(text.ends_with("front.toml: ok, front-end with 1 server, 1 service"), "{text}");
+        let back = directory.write(
+            "back.toml",
+            "secret_file = \"secret\"\ninterface = \"eth0\"\nname = \"server1\"\nreport_to = [\"198.18.0.2:7180\"]\n\
+             [[service]]\nvip = [\"198.18.0.100\"]\nport = 80\n",
+        );
+        let text = check(&back).unwrap();
+        assert!(text.ends_with("back.toml: ok, agent of server1 with 1 service"), "{text}");
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line_and_a_secret_with_its_file() {
+        let directory = Directory::new("bad");
+        let file =
+            directory.write("front.toml", &format!("secret = \"0123456789abcdef\"\ncolour = 1\n{FRONT}"));
+        let text = check(&file).unwrap_err().to_string();
+        assert!(text.contains("front.toml:2: ") && text.contains("colour"), "{text}");
+        let file = directory.write("short.toml", &format!("secret_file = \"short\"\n{FRONT}"));
+        assert!(check(&file).unwrap_err().to_string().contains("short: No such file"));
+        directory.write("short", "abc");
+        let text = check(&file).unwrap_err().to_string();
+        assert!(text.contains("short: secret has 3 bytes"), "{text}");
+    }
+}
