@@ -47,6 +47,12 @@ impl BindTable {
         self.bound.get(server.index()).copied().unwrap_or(0)
     }
 
+    /// How many classes are bound.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries.iter().flatten().count()
+    }
+
     /// Sets the entry of `class` from the reports: `argmax_i H(class, i)`.
     pub fn refresh(&mut self, class: ClassId, servers: &ServerView<'_>) {
         let strongest = strongest(class, servers);

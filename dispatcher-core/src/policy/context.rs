@@ -105,4 +105,8 @@ impl Policy for Context {
     fn bound_server(&self, class: ClassId) -> Option<ServerId> {
         self.table.get(class)
     }
+
+    fn entries(&self) -> usize {
+        self.table.entries()
+    }
 }

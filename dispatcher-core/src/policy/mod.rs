@@ -31,16 +31,26 @@ pub struct Classified {
     pub class: ClassId,
     /// Priority.
     pub priority: Priority,
+    /// Hash of the very object that it asks for, see [`ClassMap::target`](crate::class::ClassMap::target).
+    pub target: Option<u64>,
 }
 
-/// How a choice relates to the server that the class is bound to.
+impl Classified {
+    /// What policies by target tell requests apart by: the target, or the class where none is known.
+    #[must_use]
+    pub fn target_or_class(&self) -> u64 {
+        self.target.unwrap_or(self.class.0.into())
+    }
+}
+
+/// How a choice relates to the server that the class is bound to, or the target where a policy binds those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The class's own server.
+    /// Its own server.
     Hit,
-    /// Another server, because the class's own is too busy.
+    /// Another server, because its own is too busy.
     Moved,
-    /// The class has no server of its own, or the policy knows no such thing.
+    /// It has no server of its own, or the policy knows no such thing.
     Unbound,
 }
 
@@ -76,6 +86,11 @@ pub trait Policy: Debug + Send {
     fn bound_server(&self, class: ClassId) -> Option<ServerId> {
         let _ = class;
         None
+    }
+
+    /// Entries that the front-end keeps for it now: pairs of a class or target and one of its servers.
+    fn entries(&self) -> usize {
+        0
     }
 }
 

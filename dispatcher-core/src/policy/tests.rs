@@ -69,7 +69,7 @@ impl Bench {
     }
 
     fn choose(&mut self, class: ClassId) -> Option<(u16, Outcome)> {
-        let request = Classified { class, priority: Priority::HIGHEST };
+        let request = Classified { class, priority: Priority::HIGHEST, target: None };
         let mut rng = Pcg32::seed_from_u64(1);
         let choice = self.policy.choose(request, &self.cluster.view(&IDS), Duration::ZERO, &mut rng);
         choice.map(|choice| (choice.server.0, choice.outcome))
