@@ -1,7 +1,7 @@
 //! What the front-end knows of one server: its last report, its own dispatches since, and whether new flows may go
 //! to it. Owns R, q and T of that server; comparing servers is the policies' business.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use super::{freshness::Freshness, outstanding::Outstanding, service_time::ServiceTimes};
 use crate::{
@@ -176,7 +176,8 @@ impl Server {
         times: &ServiceTimes,
         now: Duration,
     ) -> Vec<ClassId> {
-        let mut touched = self.clear_held();
+        let mut touched = Vec::with_capacity(report.classes.len());
+        self.clear_held(&mut touched);
         let (mut listed, mut load_us) = (0_u32, 0_u64);
         for entry in report.classes.iter().filter(|entry| entry.held > 0) {
             let class = ClassId(entry.class);
@@ -189,7 +190,7 @@ impl Server {
         }
         let unlisted = report.queue.saturating_sub(listed);
         self.reported_load_us = load_us.saturating_add(work_us(unlisted, times.mean()));
-        self.last = Some(report.clone());
+        self.remember(report);
         self.last_at = now;
         self.silent = false;
         touched.sort_unstable();
@@ -204,14 +205,26 @@ impl Server {
         newly
     }
 
-    fn clear_held(&mut self) -> Vec<ClassId> {
+    /// Sets R to zero and notes the classes of which something was held.
+    fn clear_held(&mut self, touched: &mut Vec<ClassId>) {
         let listed = self.last.iter().flat_map(|report| &report.classes);
-        let classes: Vec<_> =
-            listed.filter(|entry| entry.held > 0).map(|entry| ClassId(entry.class)).collect();
-        let known: Vec<_> =
-            classes.into_iter().filter(|class| class.index() < self.reported_held.len()).collect();
-        known.iter().for_each(|class| self.reported_held[class.index()] = 0);
-        known
+        for entry in listed.filter(|entry| entry.held > 0) {
+            if let Some(held) = self.reported_held.get_mut(usize::from(entry.class)) {
+                *held = 0;
+                touched.push(ClassId(entry.class));
+            }
+        }
+    }
+
+    /// Keeps a copy of `report` in the room that the one before had.
+    fn remember(&mut self, report: &Report) {
+        let Some(last) = &mut self.last else {
+            self.last = Some(report.clone());
+            return;
+        };
+        let mut classes = mem::take(&mut last.classes);
+        classes.clone_from(&report.classes);
+        *last = Report { server: mem::take(&mut last.server), classes, ..*report };
     }
 }
 
