@@ -1,0 +1,54 @@
+//! The front-end's door: how many connections it lets in at once (S), and who waits outside.
+
+use std::collections::VecDeque;
+
+use crate::{request::Request, settings::FrontSettings};
+
+/// The door.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    limit: u64,
+    /// Connections inside.
+    inside: u64,
+    outside: VecDeque<Request>,
+}
+
+impl Admission {
+    /// Nobody inside and nobody outside.
+    #[must_use]
+    pub fn new(settings: &FrontSettings, servers: u16) -> Self {
+        Self { limit: settings.limit.connections(servers).max(1), inside: 0, outside: VecDeque::new() }
+    }
+
+    /// Whether one more may come in, before anybody outside.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inside < self.limit
+    }
+
+    /// A connection comes in.
+    pub fn enter(&mut self) {
+        self.inside += 1;
+    }
+
+    /// A connection goes.
+    pub fn leave(&mut self) {
+        self.inside -= 1;
+    }
+
+    /// A request stays outside until there is room.
+    pub fn wait(&mut self, request: Request) {
+        self.outside.push_back(request);
+    }
+
+    /// Who comes in now.
+    pub fn next(&mut self) -> Option<Request> {
+        if self.has_room() { self.outside.pop_front() } else { None }
+    }
+
+    /// How many are outside.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        self.outside.len()
+    }
+}
