@@ -211,6 +211,7 @@ fn policy_settings(
             TableWord::Sticky => TableKind::Sticky,
         }),
         load_threshold: threshold.map_or(LoadThreshold::default(), |threshold| threshold.into_inner().0),
+        ..PolicySettings::default()
     })
 }
 

@@ -222,7 +222,7 @@ fn every_mistake_of_a_service_is_named_with_its_line() {
         ("#SERVICE", "servers = [\"server2\"]", 12, "server \"server2\" is not defined; add a [[server]]"),
         ("#SERVICE", "servers = [\"server1\",\n\"server1\"]", 13, "listed twice; remove one"),
         ("#SERVICE", "servers = []", 12, "servers is empty"),
-        ("#SERVICE", "policy = \"wrr\"", 12, "unknown policy \"wrr\"; use one of: context, round-robin"),
+        ("#SERVICE", "policy = \"wrr\"", 12, "unknown policy \"wrr\"; use one of: context, lard, lard-r, "),
         ("#SERVICE", "policy = \"round-robin\"\ntable = \"sticky\"", 13, "table means nothing to policy"),
         ("#SERVICE", "load_threshold = \"1s\"\npolicy = \"round-robin\"", 12, "load_threshold means nothing"),
         ("#SERVICE", "load_threshold = \"48\"", 12, "a multiple of the mean service time or a duration"),
