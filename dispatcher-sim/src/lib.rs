@@ -11,14 +11,19 @@
 
 pub mod admission;
 pub mod agenda;
+pub mod batch;
 pub mod cache;
 pub mod catalogue;
 pub mod clients;
 pub mod contender;
+pub mod csv_file;
 pub mod engine;
+pub mod figure;
 pub mod front_end;
 pub mod level;
+pub mod matrix;
 pub mod metrics;
+pub mod plot;
 pub mod popularity;
 pub mod random;
 pub mod request;

@@ -1,0 +1,105 @@
+//! Our default against LARD and LARD/R in every cell of a grid: servers, contexts, popularity, and what ails the cluster.
+
+use dispatcher_core::policy::{Lard, LardR, UnknownPolicy};
+
+use crate::{
+    batch::{self, Job},
+    contender::Contender,
+    run::Outcome,
+    settings::{PopularityKind, Settings, Slowdown},
+};
+
+/// What ails the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ailment {
+    /// Nothing: the servers are equal.
+    None,
+    /// One server takes three times as long.
+    SlowServer,
+    /// A fifth of the connections stays open and idle.
+    IdleFifth,
+}
+
+impl Ailment {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::SlowServer, Self::IdleFifth];
+
+    /// The words in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "equal",
+            Self::SlowServer => "one 3x slow",
+            Self::IdleFifth => "a fifth idle",
+        }
+    }
+}
+
+/// One cell of the grid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cell {
+    /// N.
+    pub servers: u16,
+    /// C.
+    pub contexts: u32,
+    /// Popularity.
+    pub popularity: PopularityKind,
+    /// What ails it.
+    pub ailment: Ailment,
+}
+
+impl Cell {
+    /// The whole grid.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut cells = Vec::new();
+        for ailment in Ailment::ALL {
+            for popularity in [PopularityKind::Uniform, PopularityKind::Zipf] {
+                for contexts in [500, 1000] {
+                    let cell = |servers| Self { servers, contexts, popularity, ailment };
+                    cells.extend([2, 4, 8, 16].map(cell));
+                }
+            }
+        }
+        cells
+    }
+
+    fn settings(&self, settings: &Settings) -> Settings {
+        let mut settings = settings.clone();
+        settings.cluster.servers = self.servers;
+        settings.workload.contexts = self.contexts;
+        settings.workload.popularity = self.popularity;
+        match self.ailment {
+            Ailment::None => {}
+            Ailment::SlowServer => settings.cluster.slow.push(Slowdown::always(1, 3)),
+            Ailment::IdleFifth => settings.workload.idle = 20,
+        }
+        settings
+    }
+}
+
+/// Those that ours is compared with.
+#[must_use]
+pub fn rivals() -> Vec<Contender> {
+    vec![Contender::lard(Lard::NAME, 25, 65), Contender::lard(LardR::NAME, 25, 65)]
+}
+
+/// Outcomes of `contenders` in each cell of `cells`. `done` is called after each run.
+///
+/// # Errors
+/// When a policy does not exist.
+pub fn run(
+    settings: &Settings,
+    cells: &[Cell],
+    contenders: &[Contender],
+    done: &(dyn Fn() + Sync),
+) -> Result<Vec<Vec<Outcome>>, UnknownPolicy> {
+    let job = |cell: &Cell, contender: &Contender| Job {
+        settings: cell.settings(settings),
+        contender: contender.clone(),
+    };
+    let jobs: Vec<_> =
+        cells.iter().flat_map(|cell| contenders.iter().map(|contender| job(cell, contender))).collect();
+    let outcomes = batch::run_all(&jobs, done)?;
+    Ok(outcomes.chunks(contenders.len().max(1)).map(<[_]>::to_vec).collect())
+}
