@@ -53,7 +53,7 @@ impl BindTable {
     /// Of `servers` the one with the least T; where T is equal the one with fewer bound classes, then the lower id. An idle
     /// cluster has T = 0 everywhere, and without this rule all classes would begin on its first server.
     pub(super) fn least_loaded<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> Option<&'a Server> {
-        servers.min_by_key(|server| (server.load(), self.bound.of(server.id()), server.id()))
+        servers.min_by_key(|server| (server.load_us(), self.bound.of(server.id()), server.id()))
     }
 
     /// Empty replica sets for the table's classes, if it is of the kind that has them.
@@ -95,7 +95,7 @@ fn strongest(class: ClassId, servers: &ServerView<'_>) -> Option<ServerId> {
     let holding = servers.iter().filter(|server| share(server, class).0 > 0);
     let strongest = holding.reduce(|best, server| match compare_shares(server, best, class) {
         Ordering::Greater => server,
-        Ordering::Equal if server.load() < best.load() => server,
+        Ordering::Equal if server.load_us() < best.load_us() => server,
         _ => best,
     });
     strongest.map(Server::id)

@@ -62,8 +62,12 @@ impl BoundedHash {
         let held = servers.iter().map(|server| u64::from(server.queue()));
         let (count, total) = held.fold((0, 0), |(count, total), held| (count + 1, total + held));
         let slots = ((total + 1) * u64::from(self.factor_percent)).div_ceil(100);
-        for (i, server) in (0..).zip(servers.iter()) {
-            let own_slots = (i + 1) * slots / count - i * slots / count;
+        // What of the slots does not divide: a server gets one more whenever the rests of those before make a whole.
+        let mut rests = 0;
+        for server in servers.iter() {
+            rests += slots % count;
+            let own_slots = slots / count + u64::from(rests >= count);
+            rests -= if rests >= count { count } else { 0 };
             eligible.insert(server.id());
             if u64::from(server.queue()) < own_slots.max(1) {
                 free.insert(server.id());

@@ -65,7 +65,7 @@ impl Context {
         let entry = self.table.get(class)?;
         let others = self.replicas.iter().flat_map(|replicas| replicas.others(class).iter());
         let own = others.chain([entry]).filter_map(|id| servers.get(id));
-        own.min_by_key(|server| (server.load(), server.id())).or_else(|| {
+        own.min_by_key(|server| (server.load_us(), server.id())).or_else(|| {
             self.table.refresh(class, servers);
             self.table.get(class).and_then(|entry| servers.get(entry))
         })

@@ -68,11 +68,10 @@ impl Prequal {
     }
 
     fn best<'a>(&self, class: ClassId, servers: &ServerView<'a>) -> Option<&'a Server> {
-        let latency = |server: &Server| server.load() + servers.service_time(server.id(), class);
-        let cold = self.pooled(servers).filter(|server| server.queue() <= self.cold_limit);
-        cold.min_by_key(|server| (latency(server), server.id())).or_else(|| {
-            let hot = self.pooled(servers);
-            hot.min_by_key(|server| (server.queue(), latency(server), server.id()))
+        self.pooled(servers).min_by_key(|server| {
+            let latency = server.load() + servers.service_time(server.id(), class);
+            let hot_held = if server.queue() > self.cold_limit { server.queue() } else { 0 };
+            (hot_held, latency, server.id())
         })
     }
 

@@ -137,7 +137,8 @@ impl ReplicaSets {
     fn shrink(&mut self, place: usize, class: ClassId, table: &mut BindTable, servers: &ServerView<'_>) {
         let heat = &mut self.heats[place];
         let members = table.get(class).into_iter().chain(heat.others.iter());
-        let most = members.filter_map(|id| servers.get(id)).max_by_key(|server| (server.load(), server.id()));
+        let most =
+            members.filter_map(|id| servers.get(id)).max_by_key(|server| (server.load_us(), server.id()));
         if most.is_some_and(|server| !heat.others.remove(server.id())) {
             self.promote(place, class, table, servers);
         }

@@ -70,6 +70,5 @@ impl Policy for WeightedRoundRobin {
 }
 
 fn weight(server: &Server, mean_us: u64) -> i64 {
-    let load_us = server.load().as_micros() as u64;
-    (IDLE_WEIGHT * mean_us / mean_us.saturating_add(load_us)).max(1) as i64
+    (IDLE_WEIGHT * mean_us / mean_us.saturating_add(server.load_us())).max(1) as i64
 }
