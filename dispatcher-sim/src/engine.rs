@@ -180,7 +180,7 @@ impl Engine {
         let over_limit = self.over_limit;
         match over_limit {
             OverLimit::Wait => self.door.wait(request),
-            OverLimit::Evict if self.evict_below(request.level) => self.dispatch(request),
+            OverLimit::Evict if self.evict_anywhere(request.level) => self.dispatch(request),
             OverLimit::Evict | OverLimit::Reject => self.refuse(&request),
         }
     }
@@ -194,7 +194,11 @@ impl Engine {
 
     fn dispatch(&mut self, request: Request) {
         let now_us = self.agenda.now_us();
-        let Some(id) = self.front.dispatch(&request, now_us) else { return self.refuse(&request) };
+        let Some(id) = self.front.choose(&request, now_us) else { return self.refuse(&request) };
+        if self.front.holds_back(id) && !self.evict_at(id, request.level) {
+            return self.refuse(&request);
+        }
+        self.front.dispatched(id, &request, now_us);
         self.door.enter();
         let server = &mut self.servers[id.index()];
         server.connect();
@@ -264,18 +268,27 @@ impl Engine {
         self.clients.close(request.connection, &mut self.agenda);
     }
 
-    /// Fig. 3: the lowest of those who wait at a server goes, if it is lower than `level`.
-    fn evict_below(&mut self, level: Level) -> bool {
-        let lower = Level::ALL.into_iter().rev().take_while(|&lowest| lowest < level);
-        for lowest in lower {
-            let most = (0..self.servers.len()).max_by_key(|&server| self.servers[server].waiting(lowest));
-            let Some(server) = most else { return false };
-            if let Some(request) = self.servers[server].evict(lowest) {
-                self.lose(ServerId(server as u16), &request, Cause::Evicted);
-                return true;
-            }
+    /// Fig. 3: the lowest of those who wait at any server goes, if it is lower than `level`.
+    fn evict_anywhere(&mut self, level: Level) -> bool {
+        let Some(lowest) = lower(level).find(|&low| self.servers.iter().any(|s| s.waiting(low) > 0)) else {
+            return false;
+        };
+        let most =
+            (0..self.servers.len() as u16).max_by_key(|&id| self.servers[usize::from(id)].waiting(lowest));
+        most.is_some_and(|id| self.evict_at(ServerId(id), level))
+    }
+
+    /// The same at one server.
+    fn evict_at(&mut self, id: ServerId, level: Level) -> bool {
+        if self.over_limit != OverLimit::Evict {
+            return false;
         }
-        false
+        let server = &mut self.servers[id.index()];
+        let evicted = lower(level).find_map(|low| server.evict(low));
+        if let Some(request) = &evicted {
+            self.lose(id, request, Cause::Evicted);
+        }
+        evicted.is_some()
     }
 
     fn fail(&mut self, id: ServerId) {
@@ -299,4 +312,9 @@ impl Engine {
             self.front.accept(&report, self.agenda.now_us());
         }
     }
+}
+
+/// Levels below `level`, the lowest first.
+fn lower(level: Level) -> impl Iterator<Item = Level> {
+    Level::ALL.into_iter().rev().take_while(move |&low| low < level)
 }

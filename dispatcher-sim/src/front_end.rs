@@ -1,6 +1,6 @@
 //! The simulated front-end's decisions: the cluster model and a policy, driven as the daemon's model drives them.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use dispatcher_core::{
     cluster::Cluster,
@@ -15,7 +15,7 @@ use crate::{
     random::{self, Stream},
     request::Request,
     server::Server,
-    settings::Settings,
+    settings::{Settings, WhenFull},
 };
 
 /// Model and policy.
@@ -24,9 +24,10 @@ pub struct FrontEnd {
     cluster: Cluster,
     policy: Box<dyn Policy>,
     members: Vec<ServerId>,
-    /// Those whose queues have room, when queues are finite.
+    /// Those whose queues have room, where the policy chooses among them.
     with_room: Vec<ServerId>,
     queue_limit: Option<u32>,
+    when_full: WhenFull,
     rng: Pcg64,
 }
 
@@ -47,25 +48,35 @@ impl FrontEnd {
             policy: contender.policy.build(ClassId(0), classes)?,
             with_room: Vec::with_capacity(members.len()),
             members,
-            queue_limit: (limit > 0 && !settings.front.blind).then_some(limit),
+            queue_limit: (limit > 0).then_some(limit),
+            when_full: settings.front.when_full,
             rng: random::stream(settings.run.seed, Stream::Policy),
         })
     }
 
-    /// Chooses a server for the first request of a connection, and counts it there.
-    pub fn dispatch(&mut self, request: &Request, now_us: u64) -> Option<ServerId> {
-        let now = Duration::from_micros(now_us);
+    /// Chooses a server for the first request of a connection.
+    pub fn choose(&mut self, request: &Request, now_us: u64) -> Option<ServerId> {
         let classified = Classified {
             class: request.class,
             priority: request.level.priority(),
             target: Some(request.target),
         };
         self.note_room();
-        let members = if self.queue_limit.is_some() { &self.with_room } else { &self.members };
+        let members = if self.when_full == WhenFull::Other { &self.with_room } else { &self.members };
         let view = self.cluster.view(members);
-        let choice = self.policy.choose(classified, &view, now, &mut self.rng)?;
-        self.cluster.dispatched(choice.server, request.class, now);
+        let choice = self.policy.choose(classified, &view, Duration::from_micros(now_us), &mut self.rng)?;
         Some(choice.server)
+    }
+
+    /// Whether a request must not be sent to the server that was chosen, because it would be dropped there.
+    #[must_use]
+    pub fn holds_back(&self, server: ServerId) -> bool {
+        self.when_full == WhenFull::Refuse && !self.has_room(server)
+    }
+
+    /// Counts a request that goes to `server`.
+    pub fn dispatched(&mut self, server: ServerId, request: &Request, now_us: u64) {
+        self.cluster.dispatched(server, request.class, Duration::from_micros(now_us));
     }
 
     /// A report arrives. One that is overtaken is ignored, as the daemon does.
@@ -88,9 +99,16 @@ impl FrontEnd {
     }
 
     fn note_room(&mut self) {
-        let Some(limit) = self.queue_limit else { return };
-        self.with_room.clear();
-        let has_room = |id: &ServerId| self.cluster.server(*id).is_some_and(|server| server.queue() < limit);
-        self.with_room.extend(self.members.iter().copied().filter(has_room));
+        if self.when_full == WhenFull::Other {
+            let mut with_room = mem::take(&mut self.with_room);
+            with_room.clear();
+            with_room.extend(self.members.iter().copied().filter(|&server| self.has_room(server)));
+            self.with_room = with_room;
+        }
+    }
+
+    fn has_room(&self, server: ServerId) -> bool {
+        let Some(limit) = self.queue_limit else { return true };
+        self.cluster.server(server).is_some_and(|server| server.queue() < limit)
     }
 }

@@ -62,6 +62,17 @@ pub enum OverLimit {
     Evict,
 }
 
+/// What becomes of a request whose server's queue is full by what the front-end knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WhenFull {
+    /// It is sent nevertheless, and dropped there
+    Send,
+    /// The policy chooses among those with room
+    Other,
+    /// The front-end refuses it, or with --over-limit evict gives it the place of one of a lower level there
+    Refuse,
+}
+
 /// The front-end.
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "Front-end")]
@@ -78,7 +89,7 @@ pub struct FrontSettings {
     /// What becomes of a connection beyond S
     #[arg(long, value_enum, default_value_t = OverLimit::Wait)]
     pub over_limit: OverLimit,
-    /// Do not tell policies that a server's queue is full
-    #[arg(long)]
-    pub blind: bool,
+    /// What becomes of a request whose server's queue is full
+    #[arg(long, value_enum, default_value_t = WhenFull::Refuse)]
+    pub when_full: WhenFull,
 }

@@ -10,7 +10,7 @@ mod workload;
 use clap::{Args, Parser};
 
 pub use cluster::{CacheKind, ClusterSettings};
-pub use front::{FrontSettings, Limit, OverLimit};
+pub use front::{FrontSettings, Limit, OverLimit, WhenFull};
 pub use incident::{Failure, Slowdown};
 pub use run::RunSettings;
 pub use workload::{ArrivalKind, PopularityKind, WorkloadSettings};
