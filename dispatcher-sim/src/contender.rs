@@ -155,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Contender>().map(|c| c.to_string()).as_deref(), Ok(shown));
         }
-        for bad in ["", "lards", "lard:5", "context:0", "context:soft", "hash:20", "context:48y"] {
+        for bad in ["", "lards", "lard:5", "context:0", "context:soft", "hash:20", "context:48q"] {
             assert!(bad.parse::<Contender>().is_err(), "{bad}");
         }
     }
