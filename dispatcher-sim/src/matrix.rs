@@ -1,13 +1,19 @@
 //! Our default against LARD and LARD/R in every cell of a grid: servers, contexts, popularity, and what ails the cluster.
 
-use dispatcher_core::policy::{Lard, LardR, UnknownPolicy};
+use std::{io, path::Path};
+
+use dispatcher_core::policy::{Lard, LardR, TableKind, UnknownPolicy};
 
 use crate::{
     batch::{self, Job},
     contender::Contender,
+    csv_file,
     run::Outcome,
     settings::{PopularityKind, Settings, Slowdown},
 };
+
+/// Entries that our policy may need where LARD needs one for each context.
+const MAX_ENTRIES: u16 = 128;
 
 /// What ails the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +70,15 @@ impl Cell {
         cells
     }
 
+    /// The popularity's name.
+    #[must_use]
+    pub fn popularity_name(&self) -> &'static str {
+        match self.popularity {
+            PopularityKind::Uniform => "uniform",
+            PopularityKind::Zipf => "zipf",
+        }
+    }
+
     fn settings(&self, settings: &Settings) -> Settings {
         let mut settings = settings.clone();
         settings.cluster.servers = self.servers;
@@ -76,6 +91,12 @@ impl Cell {
         }
         settings
     }
+}
+
+/// Our default, with as many classes as we want it to need at most.
+#[must_use]
+pub fn ours() -> Contender {
+    Contender::context(TableKind::default(), MAX_ENTRIES)
 }
 
 /// Those that ours is compared with.
@@ -102,4 +123,28 @@ pub fn run(
         cells.iter().flat_map(|cell| contenders.iter().map(|contender| job(cell, contender))).collect();
     let outcomes = batch::run_all(&jobs, done)?;
     Ok(outcomes.chunks(contenders.len().max(1)).map(<[_]>::to_vec).collect())
+}
+
+/// Writes the outcomes as a CSV file.
+///
+/// # Errors
+/// When that fails.
+pub fn write(
+    cells: &[Cell],
+    contenders: &[Contender],
+    outcomes: &[Vec<Outcome>],
+    path: &Path,
+) -> io::Result<()> {
+    let own = ["ailment", "popularity", "contexts", "servers", "policy"];
+    let columns: Vec<_> = own.into_iter().chain(csv_file::COLUMNS).collect();
+    let mut lines = Vec::new();
+    for (cell, at) in cells.iter().zip(outcomes) {
+        for (contender, outcome) in contenders.iter().zip(at) {
+            let mut line = vec![cell.ailment.name().to_owned(), cell.popularity_name().to_owned()];
+            line.extend([cell.contexts.to_string(), cell.servers.to_string(), contender.to_string()]);
+            line.extend(csv_file::fields(outcome));
+            lines.push(line);
+        }
+    }
+    csv_file::write(path, &columns, &lines)
 }

@@ -2,6 +2,8 @@
 //! done, 1 failed, 2 wrong usage.
 
 mod config_file;
+mod outcome;
+mod simulate;
 mod table;
 
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ enum Command {
     },
     /// Show what a running dispatcher sees
     Show(ShowArgs),
+    /// Compare policies in a simulated cluster; needs no network and no rights
+    Simulate(simulate::SimulateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +104,7 @@ impl Cli {
                 Ok(())
             }
             Command::Show(arguments) => show(&arguments),
+            Command::Simulate(arguments) => simulate::run(&arguments),
         }
     }
 }
@@ -171,6 +176,11 @@ mod tests {
             "dispatcher show bind-table",
             "dispatcher show filters --limit 5 --socket /run/x.sock",
             "dispatcher -vv show counters",
+            "dispatcher simulate run --policy context:sticky:50 --policy lard:55/65 --servers 4 --slow 1:3",
+            "dispatcher simulate figure all --out docs/figures",
+            "dispatcher simulate sweep classes=10,20,50 --popularity zipf --json",
+            "dispatcher simulate matrix --policy context:replicated:128 --out matrix.csv",
+            "dispatcher simulate overload --out docs/figures",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -179,6 +189,9 @@ mod tests {
             "dispatcher front",
             "dispatcher show money",
             "dispatcher front --config f --mode x",
+            "dispatcher simulate run --policy lucky",
+            "dispatcher simulate run --levels 1,2",
+            "dispatcher simulate figure 7",
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
