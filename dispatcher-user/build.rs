@@ -41,7 +41,13 @@ fn build() -> Result<()> {
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &linker)
         .env("CARGO_ENCODED_RUSTFLAGS", "-Clink-arg=--btf\u{1f}-Cdebuginfo=2");
     // What the outer cargo set up is for the host's compiler and would break the nested build.
-    for outer in ["RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS"] {
+    for outer in [
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_RUSTFLAGS",
+    ] {
         command.env_remove(outer);
     }
     let status = command.status().context("cannot run cargo")?;
@@ -105,14 +111,17 @@ impl Compiler {
 }
 
 fn compiler() -> Result<Compiler> {
-    if sysroot(Command::new(DEBIAN_RUSTC)).is_some_and(|root| root.join("lib/rustlib").join(TARGET).exists()) {
+    if sysroot(Command::new(DEBIAN_RUSTC)).is_some_and(|root| root.join("lib/rustlib").join(TARGET).exists())
+    {
         return Ok(Compiler::Debian);
     }
     let mut nightly = Command::new("rustup");
     nightly.args(["run", "nightly", "rustc"]);
     match sysroot(nightly) {
         Some(root) if root.join("lib/rustlib/src/rust/library/core").exists() => Ok(Compiler::Nightly),
-        Some(_) => bail!("the nightly toolchain lacks rust-src; run `rustup component add rust-src --toolchain nightly`"),
+        Some(_) => bail!(
+            "the nightly toolchain lacks rust-src; run `rustup component add rust-src --toolchain nightly`"
+        ),
         None => bail!("no compiler for {TARGET} is installed; {HOW_TO_INSTALL}"),
     }
 }

@@ -60,8 +60,9 @@ pub fn check(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, now: Epoch) -> 
     }
 }
 
+/// Judges a cookie as one of a single epoch.
 #[inline(always)]
-fn check_epoch(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: Epoch) -> Check {
+pub fn check_epoch(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: Epoch) -> Check {
     let options = SynOptions((cookie >> (2 * PART_BITS)) as u8);
     let flow = flow_hash(key, tuple, options, epoch);
     if flow_part(flow) != cookie >> PART_BITS & PART_MASK {

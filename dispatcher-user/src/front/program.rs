@@ -41,7 +41,7 @@ pub enum LoadError {
     #[error("kernel refuses the front-end's maps: {0}; run as root on Linux 6.9 or newer")]
     Maps(#[from] EbpfError),
     /// From the kernel.
-    #[error("kernel refuses program {name}: {source}; run as root on Linux 6.9 or newer")]
+    #[error("kernel refuses program {name}: {}; run as root on Linux 6.9 or newer", reason(.source))]
     Program {
         name: &'static str,
         #[source]
@@ -90,15 +90,17 @@ impl Program {
     pub fn load(config: &FrontConfig) -> Result<Self, LoadError> {
         let sizes = [("FILTERS", config.max_filters)];
         let pins = PinnedSet::open(&config.pin_path, objects::FRONT, &sizes)?;
-        let mut loader = EbpfLoader::new();
-        pins.configure(&mut loader);
-        let mut ebpf = loader.load(objects::FRONT)?;
-        drop(loader);
-        pins.seal(&mut ebpf)?;
-        for name in ["front", "pass"] {
-            xdp(&mut ebpf, name)?.load().map_err(|source| LoadError::Program { name, source })?;
+        match load(&pins) {
+            Ok(ebpf) => Ok(Self { ebpf, pins }),
+            Err(error) => {
+                if !pins.is_reused()
+                    && let Err(error) = pins.remove()
+                {
+                    tracing::warn!("cannot clean up: {error}");
+                }
+                Err(error)
+            }
         }
-        Ok(Self { ebpf, pins })
     }
 
     /// The pinned set of maps.
@@ -203,6 +205,29 @@ pub enum StartError {
     Attach(#[from] AttachError),
 }
 
+/// Creates or opens the maps and has the kernel verify the programs.
+fn load(pins: &PinnedSet) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    pins.configure(&mut loader);
+    let mut ebpf = loader.load(objects::FRONT)?;
+    pins.seal(&mut ebpf)?;
+    for name in ["front", "pass"] {
+        xdp(&mut ebpf, name)?.load().map_err(|source| {
+            tracing::debug!("{source}");
+            LoadError::Program { name, source }
+        })?;
+    }
+    Ok(ebpf)
+}
+
+/// The error without the verifier's log, which has thousands of lines.
+fn reason(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, .. } => format!("{io_error} (-v shows the verifier's log)"),
+        other => other.to_string(),
+    }
+}
+
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
     let program = ebpf.program_mut(name).ok_or(LoadError::Lacking(name))?;
     program.try_into().map_err(|source| LoadError::Program { name, source })
@@ -210,7 +235,7 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadEr
 
 /// One entry for each VIP and port, numbered as the model numbers them, and one for each VIP alone.
 fn service_entries(config: &FrontConfig) -> Vec<(ServiceKey, ServiceEntry)> {
-    let key = |vip: IpAddr, port: u16| ServiceKey { vip: vip.into(), port_be: port.to_be(), reserved: 0 };
+    let key = |vip: IpAddr, port: u16| ServiceKey::new(vip.into(), port.to_be());
     let pairs =
         config.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (service, *vip)));
     let mut entries: Vec<(ServiceKey, ServiceEntry)> = Vec::new();

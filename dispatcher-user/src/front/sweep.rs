@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const KEY: FlowKey = FlowKey { client: Address([0, 0, 0, 1]), client_port_be: 2, service: 3 };
+    const KEY: FlowKey = FlowKey::new(Address([0, 0, 0, 1]), 2, 3);
 
     fn rules() -> Rules {
         Rules::new(&Timeouts {
