@@ -13,11 +13,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
-    counters::ControlCounters,
-    filters::{Cursor, FilterTable},
-};
-use crate::kernel::clock;
+use super::{FilterTable, counters::ControlCounters};
+use crate::kernel::{clock, table::Cursor};
 
 /// Time from the beginning of one pass to the next.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -215,6 +212,6 @@ mod tests {
         let mut rules = rules();
         rules.losses.push(Loss { what: Lost::Service(3), before_ns: 51 });
         assert_eq!(rules.end(&KEY, &filter(state::PENDING, 100), 100), Some(End::Orphaned));
-        assert_eq!(rules.end(&FlowKey { service: 4, ..KEY }, &filter(state::PENDING, 100), 100), None);
+        assert_eq!(rules.end(&FlowKey::new(KEY.client, KEY.client_port_be, 4), &filter(state::PENDING, 100), 100), None);
     }
 }

@@ -36,7 +36,7 @@ use super::{
     template::{Segment, Template},
     updates::Updates,
 };
-use crate::front::{counters::ControlCounters, dispatch::Dispatch, filters::FilterTable};
+use crate::front::{FilterTable, counters::ControlCounters, dispatch::Dispatch};
 
 /// The filter-table as the engine needs it.
 pub(super) trait Filters: Send + Sync {

@@ -32,7 +32,7 @@ use std::{
 use dispatcher_common::siphash::SipKey;
 use thiserror::Error;
 
-use super::{counters::ControlCounters, dispatch::Dispatch, filters::FilterTable};
+use super::{FilterTable, counters::ControlCounters, dispatch::Dispatch};
 use collect::Limits;
 use engine::{Engine, Shared};
 use queue::Queue;

@@ -163,7 +163,7 @@ mod tests {
                 .collect();
             segments.extend((0..text.len()).step_by(100).map(|at| (at, (at + 100).min(text.len()))));
             let mut random = seed | 1;
-            segments.sort_by_key(|_| { random ^= random << 13; random ^= random >> 7; random ^= random << 17; random });
+            segments.sort_by_cached_key(|_| { random ^= random << 13; random ^= random >> 7; random ^= random << 17; random });
             let mut flow = Reassembly::default();
             for (start, end) in segments {
                 flow.insert(start, &text[start..end], false, LIMIT).unwrap();

@@ -1,15 +1,16 @@
-//! The filter-table as user space reaches it: single and batched access to the FILTERS map through its file descriptor.
+//! A map as a table: single and batched access through its file descriptor.
 //!
-//! The batch commands (Linux 5.6) cut the cost of a flip from one system call each to one for many. What filters mean, and when
-//! they go, is decided elsewhere.
+//! The batch commands (Linux 5.6, for per-CPU arrays 5.13), which aya does not have, make one system call of many. What the
+//! entries mean, and when they go, is decided elsewhere.
 
 use std::{
     io,
+    marker::PhantomData,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
-use dispatcher_common::filter::{Filter, FlowKey};
+use aya::{Pod, util::nr_cpus};
 
 /// `enum bpf_cmd` of linux/bpf.h.
 mod command {
@@ -21,7 +22,7 @@ mod command {
     pub(super) const DELETE_BATCH: i32 = 27;
 }
 
-/// Entries that one batch of [`FilterTable::scan`] asks for at first, about 80 KB of keys and values.
+/// Entries that one batch of [`Table::scan`] asks for at first, some 80 KB of keys and values.
 const SCAN_BATCH: usize = 1024;
 
 /// Most entries that it grows to when one hash bucket holds more than a batch.
@@ -52,10 +53,19 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// The FILTERS map; clones share the descriptor.
-#[derive(Clone, Debug)]
-pub struct FilterTable {
+/// A hash map or an array; clones share the descriptor.
+#[derive(Debug)]
+pub struct Table<K, V> {
     fd: Arc<OwnedFd>,
+    /// Values of each key: one, or one for each CPU that the kernel may ever have.
+    values: usize,
+    entries: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        Self { fd: Arc::clone(&self.fd), values: self.values, entries: PhantomData }
+    }
 }
 
 /// Where a scan of the table stands; [`Default`] is its beginning.
@@ -73,11 +83,11 @@ impl Cursor {
     }
 }
 
-impl FilterTable {
-    /// A table on a map whose keys are [`FlowKey`] and whose values are [`Filter`].
+impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
+    /// A table on a map with keys and values of these types.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd: Arc::new(fd) }
+        Self { fd: Arc::new(fd), values: 1, entries: PhantomData }
     }
 
     /// The same with a duplicate of a descriptor that belongs to someone else.
@@ -85,32 +95,39 @@ impl FilterTable {
         Ok(Self::new(fd.try_clone_to_owned()?))
     }
 
-    /// The filter of a flow.
-    pub fn lookup(&self, key: &FlowKey) -> io::Result<Option<Filter>> {
-        let mut filter = Filter::default();
-        let attr = self.element(key, std::ptr::from_mut(&mut filter) as u64);
+    /// A table on a per-CPU map, of which only [`scan`](Self::scan) is of use: it gives each key once for each CPU.
+    pub fn per_cpu(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        const { assert!(size_of::<V>().is_multiple_of(8), "the kernel pads values of per-CPU maps") };
+        let cpus = nr_cpus().map_err(|(_, error)| error)?;
+        Ok(Self { values: cpus, ..Self::from_borrowed(fd)? })
+    }
+
+    /// The value of a key.
+    pub fn lookup(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = V::default();
+        let attr = self.element(key, std::ptr::from_mut(&mut value) as u64);
         match bpf(command::LOOKUP, &attr) {
-            Ok(()) => Ok(Some(filter)),
+            Ok(()) => Ok(Some(value)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Writes the filter of a flow, whether there is one or not.
-    pub fn update(&self, key: &FlowKey, filter: &Filter) -> io::Result<()> {
-        bpf(command::UPDATE, &self.element(key, std::ptr::from_ref(filter) as u64))
+    /// Writes the value of a key, whether there is one or not.
+    pub fn update(&self, key: &K, value: &V) -> io::Result<()> {
+        bpf(command::UPDATE, &self.element(key, std::ptr::from_ref(value) as u64))
     }
 
-    /// Writes many filters by one system call if the kernel lets it. Returns how many could not be written.
+    /// Writes many entries by one system call if the kernel lets it. Returns how many could not be written.
     ///
     /// # Panics
     /// If there are not as many values as keys.
-    pub fn update_batch(&self, keys: &[FlowKey], filters: &[Filter]) -> usize {
-        assert_eq!(keys.len(), filters.len(), "each key has a value");
+    pub fn update_batch(&self, keys: &[K], values: &[V]) -> usize {
+        assert_eq!(keys.len(), values.len(), "each key has a value");
         if keys.is_empty() {
             return 0;
         }
-        let mut attr = self.batch(keys.as_ptr() as u64, filters.as_ptr() as u64, keys.len());
+        let mut attr = self.batch(keys.as_ptr() as u64, values.as_ptr() as u64, keys.len());
         let done = match bpf_counting(command::UPDATE_BATCH, &mut attr) {
             Ok(()) => keys.len(),
             // The kernel says how many it wrote before it stopped; nothing if it does not know the command.
@@ -118,13 +135,13 @@ impl FilterTable {
         };
         keys[done..]
             .iter()
-            .zip(&filters[done..])
-            .filter(|(key, filter)| self.update(key, filter).is_err())
+            .zip(&values[done..])
+            .filter(|(key, value)| self.update(key, value).is_err())
             .count()
     }
 
-    /// Removes the filter of a flow; false if there was none.
-    pub fn delete(&self, key: &FlowKey) -> io::Result<bool> {
+    /// Removes a key; false if it was not there.
+    pub fn delete(&self, key: &K) -> io::Result<bool> {
         match bpf(command::DELETE, &self.element(key, 0)) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
@@ -132,8 +149,8 @@ impl FilterTable {
         }
     }
 
-    /// Removes many filters, by one system call when all of them are there. Returns how many went.
-    pub fn delete_batch(&self, keys: &[FlowKey]) -> usize {
+    /// Removes many keys, by one system call when all of them are there. Returns how many went.
+    pub fn delete_batch(&self, keys: &[K]) -> usize {
         if keys.is_empty() {
             return 0;
         }
@@ -145,9 +162,9 @@ impl FilterTable {
         done + keys[done..].iter().filter(|key| matches!(self.delete(key), Ok(true))).count()
     }
 
-    /// Appends the next filters to `found`, about a thousand a call, and moves the cursor on. A filter that comes or goes
+    /// Appends the next entries to `found`, about a thousand keys a call, and moves the cursor on. An entry that comes or goes
     /// while the scan runs may be missed or, when the kernel repeats a bucket, seen twice.
-    pub fn scan(&self, cursor: &mut Cursor, found: &mut Vec<(FlowKey, Filter)>) -> io::Result<()> {
+    pub fn scan(&self, cursor: &mut Cursor, found: &mut Vec<(K, V)>) -> io::Result<()> {
         let mut room = SCAN_BATCH;
         while !cursor.done {
             match self.scan_batch(cursor, found, room) {
@@ -161,17 +178,21 @@ impl FilterTable {
         Ok(())
     }
 
-    fn scan_batch(
-        &self,
-        cursor: &mut Cursor,
-        found: &mut Vec<(FlowKey, Filter)>,
-        room: usize,
-    ) -> io::Result<()> {
-        let mut keys = vec![FlowKey::default(); room];
-        let mut filters = vec![Filter::default(); room];
-        // A hash map's position is 32 bits; the kernel writes no more than that.
+    /// At least `enough` entries, if there are so many.
+    pub fn some(&self, enough: usize) -> io::Result<Vec<(K, V)>> {
+        let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+        while !cursor.is_done() && found.len() < enough {
+            self.scan(&mut cursor, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn scan_batch(&self, cursor: &mut Cursor, found: &mut Vec<(K, V)>, room: usize) -> io::Result<()> {
+        let mut keys = vec![K::default(); room];
+        let mut values = vec![V::default(); room * self.values];
+        // The position of a hash map or of an array is 32 bits; the kernel writes no more than that.
         let mut next = 0_u64;
-        let mut attr = self.batch(keys.as_mut_ptr() as u64, filters.as_mut_ptr() as u64, room);
+        let mut attr = self.batch(keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, room);
         attr.in_batch = cursor.position.as_ref().map_or(0, |position| std::ptr::from_ref(position) as u64);
         attr.out_batch = std::ptr::from_mut(&mut next) as u64;
         match bpf_counting(command::LOOKUP_BATCH, &mut attr) {
@@ -180,11 +201,14 @@ impl FilterTable {
             Err(error) => return Err(error),
         }
         let count = (attr.count as usize).min(room);
-        found.extend(keys[..count].iter().copied().zip(filters[..count].iter().copied()));
+        let each = values.chunks_exact(self.values);
+        for (key, values) in keys.iter().take(count).zip(each) {
+            found.extend(values.iter().map(|value| (*key, *value)));
+        }
         Ok(())
     }
 
-    fn element(&self, key: &FlowKey, value: u64) -> ElementAttr {
+    fn element(&self, key: &K, value: u64) -> ElementAttr {
         ElementAttr {
             map_fd: self.raw(),
             key: std::ptr::from_ref(key) as u64,
@@ -208,7 +232,7 @@ impl FilterTable {
     }
 }
 
-impl AsFd for FilterTable {
+impl<K, V> AsFd for Table<K, V> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -241,11 +265,20 @@ fn bpf_counting(command: i32, attr: &mut BatchAttr) -> io::Result<()> {
 mod tests {
     use std::{collections::HashSet, os::fd::FromRawFd};
 
-    use dispatcher_common::{address::Address, filter::state};
+    use dispatcher_common::{
+        address::Address,
+        filter::{Filter, FlowKey, state},
+        server::ClassStats,
+    };
 
     use super::*;
 
-    /// The members of `union bpf_attr` that create a hash map.
+    type FilterTable = Table<FlowKey, Filter>;
+
+    const HASH: u32 = 1;
+    const PER_CPU_ARRAY: u32 = 6;
+
+    /// The members of `union bpf_attr` that create a map.
     #[repr(C)]
     #[derive(Default)]
     struct CreateAttr {
@@ -256,14 +289,9 @@ mod tests {
         map_flags: u32,
     }
 
-    fn table(max_entries: u32) -> Option<FilterTable> {
-        let attr = CreateAttr {
-            map_type: 1,
-            key_size: size_of::<FlowKey>() as u32,
-            value_size: size_of::<Filter>() as u32,
-            max_entries,
-            map_flags: 0,
-        };
+    fn create(map_type: u32, key_size: usize, value_size: usize, max_entries: u32) -> Option<OwnedFd> {
+        let (key_size, value_size) = (key_size as u32, value_size as u32);
+        let attr = CreateAttr { map_type, key_size, value_size, max_entries, map_flags: 0 };
         // SAFETY: BPF_MAP_CREATE (0) reads the attribute only.
         let fd = unsafe { libc::syscall(libc::SYS_bpf, 0, &attr, size_of::<CreateAttr>()) };
         if fd < 0 {
@@ -271,7 +299,11 @@ mod tests {
             return None;
         }
         // SAFETY: the kernel just gave us this descriptor.
-        Some(FilterTable::new(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+
+    fn table(max_entries: u32) -> Option<FilterTable> {
+        create(HASH, size_of::<FlowKey>(), size_of::<Filter>(), max_entries).map(FilterTable::new)
     }
 
     fn key(i: u32) -> FlowKey {
@@ -330,5 +362,18 @@ mod tests {
             table.update(&key(i), &filter(i)).unwrap();
         }
         assert_eq!(table.delete_batch(&(0..6).map(key).collect::<Vec<_>>()), 3);
+    }
+
+    #[test]
+    fn a_per_cpu_array_gives_each_key_once_for_each_cpu() {
+        let Some(fd) = create(PER_CPU_ARRAY, 4, size_of::<ClassStats>(), 1500) else { return };
+        let table = Table::<u32, ClassStats>::per_cpu(fd.as_fd()).unwrap();
+        let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+        while !cursor.is_done() {
+            table.scan(&mut cursor, &mut found).unwrap();
+        }
+        let cpus = nr_cpus().unwrap();
+        assert_eq!(found.len(), 1500 * cpus);
+        assert!(found.iter().enumerate().all(|(i, (key, _))| *key as usize == i / cpus));
     }
 }
