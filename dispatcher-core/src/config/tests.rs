@@ -225,7 +225,12 @@ fn every_mistake_of_a_service_is_named_with_its_line() {
         ("#SERVICE", "policy = \"wrr\"", 12, "unknown policy \"wrr\"; use one of: context, round-robin"),
         ("#SERVICE", "policy = \"round-robin\"\ntable = \"sticky\"", 13, "table means nothing to policy"),
         ("#SERVICE", "load_threshold = \"1s\"\npolicy = \"round-robin\"", 12, "load_threshold means nothing"),
-        ("#SERVICE", "load_threshold = \"48\"", 12, "a multiple of the mean service time or a duration"),
+        (
+            "#SERVICE",
+            "load_threshold = \"48\"",
+            12,
+            "load_threshold: invalid value: string \"48\", expected a multiple of the mean service time or a duration",
+        ),
         ("#SERVICE", "table = \"lru\"", 12, "unknown variant `lru`"),
         ("#SERVICE", "class_key = \"query\"", 12, "unknown variant `query`"),
         ("#SERVICE", "priority = 8", 12, "priority is 8; use 0 to 7"),

@@ -110,7 +110,8 @@ impl Answer for Status {
 
 impl Status {
     fn server_rows(&self) -> Reply {
-        let state = self.model.lock();
+        let mut state = self.model.lock();
+        state.cluster.advance(self.model.now());
         let rows = self.servers.iter().zip(state.cluster.servers());
         Reply::of(rows.map(|(config, server)| self.server_row(&state, config, server)))
     }

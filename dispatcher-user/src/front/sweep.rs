@@ -212,6 +212,9 @@ mod tests {
         let mut rules = rules();
         rules.losses.push(Loss { what: Lost::Service(3), before_ns: 51 });
         assert_eq!(rules.end(&KEY, &filter(state::PENDING, 100), 100), Some(End::Orphaned));
-        assert_eq!(rules.end(&FlowKey::new(KEY.client, KEY.client_port_be, 4), &filter(state::PENDING, 100), 100), None);
+        assert_eq!(
+            rules.end(&FlowKey::new(KEY.client, KEY.client_port_be, 4), &filter(state::PENDING, 100), 100),
+            None
+        );
     }
 }
