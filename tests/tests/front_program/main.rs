@@ -3,6 +3,7 @@
 //!
 //! One file for each rule of the program holds a table of cases; every case runs for IPv4 and IPv6.
 
+mod crowd;
 mod icmp;
 mod known;
 mod program;
