@@ -2,14 +2,14 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{Filter, state},
+    filter::{Filter, FlowKey, state},
     server::Traffic,
     slow_path::{META_LEN, SlowPathMeta},
     syn_options::SynOptions,
 };
 
 use crate::{
-    program::{EPOCH, PRIORITY, Program, SERVER, cookie_of, flow_key},
+    program::{EPOCH, MAX_FILTERS, PRIORITY, Program, SERVER, cookie_of, flow_key},
     segment::{Family, Segment},
 };
 
@@ -185,11 +185,10 @@ fn prepare(program: &mut Program, family: Family, case: &Case) {
     if let Some(filter) = case.filter {
         filters.insert(flow_key(family), filter, 0).unwrap();
     }
-    let mut other = flow_key(family);
-    while world == World::FullTable {
-        other.client_port_be = other.client_port_be.wrapping_add(1);
-        if filters.insert(other, Filter::default(), 0).is_err() {
-            break;
+    if world == World::FullTable {
+        for port_be in 0..MAX_FILTERS as u16 {
+            let other = FlowKey::new(family.client().into(), port_be, 0);
+            filters.insert(other, Filter::default(), 0).unwrap();
         }
     }
 }
