@@ -13,34 +13,41 @@ use dispatcher_common::{
 use dispatcher_user::kernel::clock;
 
 /// The key that the programs under test are given.
-pub const KEY: SipKey = SipKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
+pub(crate) const KEY: SipKey = SipKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
 
-pub const FIN: u8 = 0x01;
-pub const SYN: u8 = 0x02;
-pub const RST: u8 = 0x04;
-pub const ACK: u8 = 0x10;
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
 
+/// `TSval` and `TSecr` of the client.
+pub(crate) const TIMESTAMP: u32 = 0x1000;
+pub(crate) const ECHO: u32 = 0x0200_0000;
 /// Options of a Linux client's data segment.
-pub const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 16, 0, 0, 0, 0, 0];
+pub(crate) const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0x10, 0, 2, 0, 0, 0];
 
-/// A TCP segment from a client, or to one.
+/// Sequence and acknowledgement number of a client's first request.
+pub(crate) const SEQ: u32 = 1000;
+pub(crate) const ACKNOWLEDGED: u32 = 5000;
+
+/// A TCP segment from a client.
 #[derive(Clone, Debug)]
-pub struct Segment {
-    pub from: SocketAddr,
-    pub to: SocketAddr,
-    pub seq: u32,
-    pub ack: u32,
-    pub flags: u8,
-    pub ticket: Option<Ticket>,
+pub(crate) struct Segment {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    pub(crate) ticket: Option<Ticket>,
     /// Key and age in epochs of the ticket.
-    pub sealed: (SipKey, u32),
+    pub(crate) sealed: (SipKey, u32),
     /// Options after the ticket, a multiple of four bytes.
-    pub options: Vec<u8>,
-    pub payload: Vec<u8>,
+    pub(crate) options: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// What a modern client negotiates.
-pub fn ticket(class: u16) -> Ticket {
+pub(crate) fn ticket(class: u16) -> Ticket {
     Ticket {
         kind: KIND_HAND_OFF,
         options: SynOptions::new(1460, Some(10), true),
@@ -53,12 +60,12 @@ pub fn ticket(class: u16) -> Ticket {
 
 impl Segment {
     /// An ACK without payload.
-    pub fn new(from: SocketAddr, to: SocketAddr) -> Self {
+    pub(crate) fn new(from: SocketAddr, to: SocketAddr) -> Self {
         Self {
             from,
             to,
-            seq: 1000,
-            ack: 5000,
+            seq: SEQ,
+            ack: ACKNOWLEDGED,
             flags: ACK,
             ticket: None,
             sealed: (KEY, 0),
@@ -67,28 +74,44 @@ impl Segment {
         }
     }
 
-    pub fn with_ticket(mut self, class: u16) -> Self {
-        self.ticket = Some(ticket(class));
+    pub(crate) fn ticket(mut self, ticket: Ticket) -> Self {
+        self.ticket = Some(ticket);
         self
     }
 
-    pub fn payload(mut self, payload: &[u8]) -> Self {
+    /// Seals the ticket under another key or some epochs ago.
+    pub(crate) fn sealed(mut self, key: SipKey, age: u32) -> Self {
+        self.sealed = (key, age);
+        self
+    }
+
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.from.set_port(port);
+        self
+    }
+
+    pub(crate) fn options(mut self, options: &[u8]) -> Self {
+        self.options = options.to_vec();
+        self
+    }
+
+    pub(crate) fn payload(mut self, payload: &[u8]) -> Self {
         self.payload = payload.to_vec();
         self
     }
 
-    pub fn flags(mut self, flags: u8) -> Self {
+    pub(crate) fn flags(mut self, flags: u8) -> Self {
         self.flags = flags;
         self
     }
 
-    pub fn at(mut self, seq: u32, ack: u32) -> Self {
+    pub(crate) fn at(mut self, seq: u32, ack: u32) -> Self {
         (self.seq, self.ack) = (seq, ack);
         self
     }
 
     /// The Ethernet frame.
-    pub fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let tcp = self.tcp();
         match (self.from.ip(), self.to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {

@@ -1,9 +1,9 @@
-//! A server in a network namespace of its own, that ends with the test's thread: a veth pair of which one end has the programs
-//! attached, the VIPs on `lo`, and a raw socket on the other end to play front-end and client.
+//! A server in the network namespace of the calling thread: a veth pair of which one end has the programs attached, the VIPs
+//! on `lo`, and a packet socket on the other end to play front-end and client.
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -12,13 +12,10 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{
-        LinkOrder, SchedClassifier, TcAttachType,
-        tc::{TcAttachOptions, TcError},
-    },
+    programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions},
 };
 use dispatcher_common::{
-    counter::BackCounter,
+    counter::BackCounter as Counter,
     filter::FlowKey,
     server::{ClassStats, ServerFlow},
     service::{ServiceEntry, ServiceKey},
@@ -28,53 +25,183 @@ use dispatcher_user::{
     kernel::{btf::KernelTypes, clock, kfunc},
     objects,
 };
-use nix::sched::{CloneFlags, unshare};
 
-use super::frame::KEY;
+use crate::{
+    answer::Answer,
+    frame::{KEY, Segment},
+    raw::RawSocket,
+};
 
-pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 11];
-pub const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 11];
+pub(crate) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// Index of the service of the test's family in every map.
-pub const SERVICE: u16 = 3;
+/// Index of the service in every map.
+const SERVICE: u16 = 3;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The programs, attached.
-pub struct Lab {
-    pub ebpf: Ebpf,
-    pub client: SocketAddr,
-    pub vip: SocketAddr,
-    raw: super::raw::RawSocket,
+pub(crate) struct Lab {
+    pub(crate) client: SocketAddr,
+    pub(crate) vip: SocketAddr,
+    ebpf: Ebpf,
+    raw: RawSocket,
+    /// Counters as far as they were expected to move, in map order.
     seen: Vec<u64>,
+    expected: Vec<Counter>,
+    skipped: bool,
 }
 
-const ADDRESSES: [(&str, &str); 2] =
-    [("198.18.0.1:40000", "198.18.0.100:80"), ("[2001:db8::1]:40000", "[2001:db8::100]:80")];
-
-/// Runs a test for each family, each in a namespace of its own; or says why not.
-pub fn both_families(test: fn(&mut Lab)) {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: network namespaces and eBPF need root");
-        return;
+impl Lab {
+    pub(crate) fn start(client: SocketAddr, vip: SocketAddr) -> Self {
+        wire();
+        let mut ebpf = load();
+        let mut services: HashMap<_, ServiceKey, ServiceEntry> =
+            ebpf.map_mut("SERVICES").unwrap().try_into().unwrap();
+        let key = ServiceKey::new(vip.ip().into(), vip.port().to_be());
+        services.insert(key, ServiceEntry { id: SERVICE, ..ServiceEntry::default() }, 0).unwrap();
+        let raw = RawSocket::open("client");
+        let seen = vec![0; Counter::ALL.len()];
+        let mut lab = Self { client, vip, ebpf, raw, seen, expected: Vec::new(), skipped: false };
+        lab.seen = lab.totals();
+        lab
     }
-    for (client, vip) in ADDRESSES {
-        let run = move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            test(&mut Lab::start(client.parse().unwrap(), vip.parse().unwrap()));
+
+    /// Ends a scenario that this kernel cannot play.
+    pub(crate) fn skip(&mut self, reason: &str) {
+        eprintln!("skipped: {reason}");
+        self.skipped = true;
+    }
+
+    /// Puts a segment on the wire to the server.
+    pub(crate) fn send(&self, segment: &Segment) {
+        self.send_frame(&segment.frame());
+    }
+
+    pub(crate) fn send_frame(&self, frame: &[u8]) {
+        self.raw.send(frame);
+    }
+
+    /// Waits for a segment of the server, past those that are not wanted.
+    pub(crate) fn answer(&self, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let next = |lab: &Self| {
+            let frames = std::iter::from_fn(|| lab.raw.receive());
+            frames.filter_map(|frame| Answer::read(&frame)).find(|answer| wanted(answer))
         };
-        if let Err(cause) = thread::Builder::new().name(vip.into()).spawn(run).unwrap().join() {
-            std::panic::resume_unwind(cause);
+        self.wait(next).expect("an answer")
+    }
+
+    /// Asserts that nothing of the kind has come from the server so far.
+    pub(crate) fn assert_no_answer(&self, unwanted: impl Fn(&Answer) -> bool) {
+        let frames = std::iter::from_fn(|| self.raw.receive());
+        let found = frames.filter_map(|frame| Answer::read(&frame)).find(|answer| unwanted(answer));
+        assert_eq!(found, None);
+    }
+
+    /// Waits until a counter has moved once.
+    pub(crate) fn expect(&mut self, counter: Counter) {
+        let index = counter.index() as usize;
+        let wanted = self.seen[index] + 1;
+        let found = self.wait(|lab| Some(lab.totals()[index]).filter(|found| *found >= wanted));
+        assert_eq!(found, Some(wanted), "{}; moved: {:?}", counter.name(), self.moved());
+        self.seen[index] = wanted;
+        self.expected.push(counter);
+    }
+
+    /// Waits until a counter has moved at all.
+    pub(crate) fn expect_some(&mut self, counter: Counter) {
+        let index = counter.index() as usize;
+        let before = self.seen[index];
+        let found = self.wait(|lab| Some(lab.totals()[index]).filter(|found| *found > before));
+        self.seen[index] = found.unwrap_or_else(|| panic!("{}; moved: {:?}", counter.name(), self.moved()));
+        self.expected.push(counter);
+    }
+
+    /// Asserts that these counters have moved as expected, and none else.
+    pub(crate) fn assert_settled(&self, counters: &[Counter]) {
+        if self.skipped {
+            return;
+        }
+        let any = [Counter::SegmentPassed, Counter::OtherPassed];
+        let more: Vec<_> = self.moved().into_iter().filter(|(counter, _)| !any.contains(counter)).collect();
+        assert!(more.is_empty(), "not expected: {more:?}");
+        for counter in Counter::ALL {
+            assert_eq!(self.expected.contains(counter), counters.contains(counter), "{}", counter.name());
         }
     }
+
+    /// Counters that moved beyond what was expected, and by how much.
+    fn moved(&self) -> Vec<(Counter, u64)> {
+        let moved = self.totals().into_iter().zip(&self.seen).map(|(now, seen)| now - seen);
+        Counter::ALL.iter().copied().zip(moved).filter(|(_, by)| *by != 0).collect()
+    }
+
+    /// Asks until there is an answer, or patience ends.
+    pub(crate) fn wait<T>(&self, ask: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        let start = Instant::now();
+        loop {
+            let answer = ask(self);
+            if answer.is_some() || start.elapsed() > PATIENCE {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All counters over all CPUs, in map order.
+    fn totals(&self) -> Vec<u64> {
+        let counters: PerCpuArray<_, u64> = self.ebpf.map("COUNTERS").unwrap().try_into().unwrap();
+        Counter::ALL.iter().map(|one| counters.get(&one.index(), 0).unwrap().iter().sum()).collect()
+    }
+
+    /// Statistics of a class, over all CPUs.
+    pub(crate) fn class(&self, class: u16) -> ClassStats {
+        let stats: PerCpuArray<_, ClassStats> = self.ebpf.map("CLASS_STATS").unwrap().try_into().unwrap();
+        stats.get(&u32::from(class), 0).unwrap().iter().fold(ClassStats::default(), |sum, cpu| ClassStats {
+            arrived: sum.arrived + cpu.arrived,
+            answered: sum.answered + cpu.answered,
+            abandoned: sum.abandoned + cpu.abandoned,
+            service_ns: sum.service_ns + cpu.service_ns,
+        })
+    }
+
+    /// Requests held by the server.
+    pub(crate) fn held(&self) -> u64 {
+        let held: Array<_, u64> = self.ebpf.map("HELD").unwrap().try_into().unwrap();
+        held.get(&0, 0).unwrap()
+    }
+
+    /// What the server remembers of the client's flow.
+    pub(crate) fn flow(&mut self) -> Option<ServerFlow> {
+        let key = self.flow_key();
+        self.flows().get(&key, 0).ok()
+    }
+
+    /// Makes the server forget the client's flow, as a full table does.
+    pub(crate) fn forget_flow(&mut self) {
+        let key = self.flow_key();
+        self.flows().remove(&key).unwrap();
+    }
+
+    fn flows(&mut self) -> HashMap<&mut MapData, FlowKey, ServerFlow> {
+        self.ebpf.map_mut("FLOWS").unwrap().try_into().unwrap()
+    }
+
+    fn flow_key(&self) -> FlowKey {
+        FlowKey::new(self.client.ip().into(), self.client.port().to_be(), SERVICE)
+    }
+}
+
+/// Sets a variable of the namespace.
+pub(crate) fn sysctl(name: &str, value: &str) {
+    let path = format!("/proc/sys/net/{name}");
+    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
 fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip runs");
     assert!(status.success(), "ip {arguments}");
-}
-
-pub fn sysctl(name: &str, value: &str) {
-    let path = format!("/proc/sys/net/{name}");
-    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
 fn wire() {
@@ -104,115 +231,13 @@ fn load() -> Ebpf {
         is_mptcp_offset: types.member_offset("tcp_sock", "is_mptcp").unwrap_or(0),
         ..BackSettings::default()
     };
-    Array::<_, BackSettings>::try_from(ebpf.map_mut("SETTINGS").unwrap())
-        .unwrap()
-        .set(0, settings, 0)
-        .unwrap();
+    let mut map: Array<_, BackSettings> = ebpf.map_mut("SETTINGS").unwrap().try_into().unwrap();
+    map.set(0, settings, 0).unwrap();
     for (name, hook) in [("back", TcAttachType::Ingress), ("back_out", TcAttachType::Egress)] {
         let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
         program.load().unwrap();
-        let attached =
-            program.attach_with_options("server", hook, TcAttachOptions::TcxOrder(LinkOrder::default()));
-        attached.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        program.attach_with_options("server", hook, order).unwrap();
     }
-    let _: Option<TcError> = None;
     ebpf
-}
-
-impl Lab {
-    fn start(client: SocketAddr, vip: SocketAddr) -> Self {
-        wire();
-        let mut ebpf = load();
-        let mut services: HashMap<_, ServiceKey, ServiceEntry> =
-            ebpf.map_mut("SERVICES").unwrap().try_into().unwrap();
-        let key = ServiceKey::new(vip.ip().into(), vip.port().to_be());
-        services.insert(key, ServiceEntry { id: SERVICE, ..ServiceEntry::default() }, 0).unwrap();
-        let raw = super::raw::RawSocket::open("client");
-        let mut lab = Self { ebpf, client, vip, raw, seen: Vec::new() };
-        lab.seen = lab.totals();
-        lab
-    }
-
-    /// Puts a frame on the wire to the server.
-    pub fn send(&self, segment: &super::frame::Segment) {
-        self.raw.send(&segment.frame());
-    }
-
-    /// Waits until a counter has moved since the last call for it.
-    pub fn expect(&mut self, counter: BackCounter) {
-        self.expect_n(counter, 1);
-    }
-
-    /// Waits until a counter has moved by so much.
-    pub fn expect_n(&mut self, counter: BackCounter, times: u64) {
-        let index = counter.index() as usize;
-        let wanted = self.seen[index] + times;
-        let found = self.wait(|lab| {
-            let found = lab.totals()[index];
-            (found >= wanted).then_some(found)
-        });
-        assert_eq!(found, Some(wanted), "{}: {}; now {:?}", self.vip, counter.name(), self.moved());
-        self.seen[index] = wanted;
-    }
-
-    /// Asserts that a counter has not moved.
-    pub fn unmoved(&self, counter: BackCounter) {
-        let index = counter.index() as usize;
-        assert_eq!(self.totals()[index], self.seen[index], "{}: {}", self.vip, counter.name());
-    }
-
-    fn moved(&self) -> Vec<(&'static str, u64)> {
-        let totals = self.totals();
-        let moved = BackCounter::ALL.iter().map(|counter| {
-            let index = counter.index() as usize;
-            (counter.name(), totals[index] - self.seen[index])
-        });
-        moved.filter(|(_, by)| *by != 0).collect()
-    }
-
-    /// Asks until there is an answer, for two seconds.
-    pub fn wait<T>(&self, ask: impl Fn(&Self) -> Option<T>) -> Option<T> {
-        let start = Instant::now();
-        loop {
-            let answer = ask(self);
-            if answer.is_some() || start.elapsed() > Duration::from_secs(2) {
-                return answer;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    fn totals(&self) -> Vec<u64> {
-        let counters: PerCpuArray<_, u64> = self.ebpf.map("COUNTERS").unwrap().try_into().unwrap();
-        (0..BackCounter::ALL.len() as u32)
-            .map(|index| counters.get(&index, 0).unwrap().iter().sum())
-            .collect()
-    }
-
-    /// Statistics of a class, over all CPUs.
-    pub fn class(&self, class: u16) -> ClassStats {
-        let stats: PerCpuArray<_, ClassStats> = self.ebpf.map("CLASS_STATS").unwrap().try_into().unwrap();
-        stats.get(&u32::from(class), 0).unwrap().iter().fold(ClassStats::default(), |sum, cpu| ClassStats {
-            arrived: sum.arrived + cpu.arrived,
-            answered: sum.answered + cpu.answered,
-            abandoned: sum.abandoned + cpu.abandoned,
-            service_ns: sum.service_ns + cpu.service_ns,
-        })
-    }
-
-    /// Requests held by the server.
-    pub fn held(&self) -> u64 {
-        let held: Array<_, u64> = self.ebpf.map("HELD").unwrap().try_into().unwrap();
-        held.get(&0, 0).unwrap()
-    }
-
-    /// The flow-table.
-    pub fn flows(&mut self) -> HashMap<&mut MapData, FlowKey, ServerFlow> {
-        self.ebpf.map_mut("FLOWS").unwrap().try_into().unwrap()
-    }
-
-    /// Key of the client's flow.
-    pub fn flow_key(&self) -> FlowKey {
-        FlowKey::new(self.client.ip().into(), self.client.port().to_be(), SERVICE)
-    }
 }

@@ -3,6 +3,9 @@
 //!
 //! One file for each rule of the program holds a table of cases; every case runs for IPv4 and IPv6.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod crowd;
 mod icmp;
 mod known;
 mod program;

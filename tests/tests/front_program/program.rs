@@ -1,7 +1,7 @@
 //! The loaded program with its maps, and one run of it.
 
 use std::{
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     time::Duration,
 };
 
@@ -23,7 +23,10 @@ use dispatcher_common::{
     syn_options::SynOptions,
 };
 
-use crate::segment::{CLIENT_PORT, FRONT_MAC, Family, PORT};
+use crate::{
+    crowd,
+    segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
+};
 
 pub(crate) const COOKIE_KEY: SipKey = SipKey { k0: 11, k1: 22 };
 pub(crate) const TICKET_KEY: SipKey = SipKey { k0: 33, k1: 44 };
@@ -178,29 +181,27 @@ impl Program {
         })
     }
 
-    /// Runs a program once on a frame with so many bytes of metadata before it.
-    pub(crate) fn run(&mut self, name: &str, frame: &[u8], metadata_len: usize) -> Run {
-        let mut input = vec![0; metadata_len];
-        input.extend(frame);
-        let mut output = vec![0; input.len() + 256];
-        let context = context(metadata_len, input.len());
+    /// Runs a program once on a frame.
+    pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Run {
+        let mut output = vec![0; frame.len() + 256];
         let result = self
             .xdp(name)
             .test_run(TestRunOptions {
-                data_in: Some(&input),
+                data_in: Some(frame),
                 data_out: Some(&mut output),
-                ctx_in: Some(&context),
                 ..TestRunOptions::default()
             })
             .expect("the kernel runs the program");
         output.truncate(result.data_size_out as usize);
         Run { action: result.return_value, bytes: output, duration: result.duration }
     }
-}
 
-/// `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-fn context(data: usize, data_end: usize) -> Vec<u8> {
-    [data as u32, data_end as u32, 0, 0, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect()
+    /// Runs `front` once on a frame that has no room before it.
+    pub(crate) fn run_crowded(&mut self, frame: &[u8]) -> Run {
+        let program = self.xdp("front").fd().unwrap().as_fd().as_raw_fd();
+        let (action, bytes) = crowd::run(program, frame);
+        Run { action, bytes, duration: Duration::ZERO }
+    }
 }
 
 fn xdp_socket() -> OwnedFd {

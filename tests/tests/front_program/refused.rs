@@ -58,14 +58,16 @@ fn others(family: Family) -> Vec<Case> {
 
 fn malformed(family: Family) -> Vec<Case> {
     let tcp = family.payload_offset();
-    let len_at = match family {
-        Family::Ipv4 => 16,
-        Family::Ipv6 => 18,
+    // IPv4 counts its own header.
+    let (len_at, header_len) = match family {
+        Family::Ipv4 => (16, 20),
+        Family::Ipv6 => (18, 0),
     };
+    let tcp_len = |len: u8| patched(family, len_at, &[0, header_len + len]);
     let bad = |name, frame| dropped(name, frame, FrontCounter::MalformedDropped);
     vec![
         bad("a TCP header shorter than its fixed part", patched(family, tcp + 12, &[0x40])),
-        bad("a TCP header longer than its segment", patched(family, len_at, &30_u16.to_be_bytes())),
+        bad("a TCP header longer than its segment", tcp_len(19)),
         bad("an IP length shorter than a header", patched(family, len_at, &[0, 10])),
         bad("an IP length of zero", patched(family, len_at, &[0, 0])),
         bad("an IP length beyond the frame", patched(family, len_at, &[0x02, 0])),

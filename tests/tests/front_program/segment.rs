@@ -131,7 +131,7 @@ impl Segment {
     }
 
     fn tcp_header(&self) -> Vec<u8> {
-        assert!(self.options.len() % 4 == 0);
+        assert!(self.options.len().is_multiple_of(4));
         let mut tcp = Vec::new();
         tcp.extend(self.source_port.to_be_bytes());
         tcp.extend(self.destination_port.to_be_bytes());

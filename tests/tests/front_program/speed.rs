@@ -13,7 +13,7 @@ const ROUNDS: usize = 20_000;
 
 /// Median of single runs: the kernel does not restore a packet between repeated ones.
 fn median_ns(program: &mut Program, name: &str, frame: &[u8]) -> u128 {
-    let mut times: Vec<u128> = (0..ROUNDS).map(|_| program.run(name, frame, 0).duration.as_nanos()).collect();
+    let mut times: Vec<u128> = (0..ROUNDS).map(|_| program.run(name, frame).duration.as_nanos()).collect();
     times.sort_unstable();
     times[ROUNDS / 2]
 }

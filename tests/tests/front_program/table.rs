@@ -2,14 +2,14 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{Filter, state},
+    filter::{Filter, FlowKey, state},
     server::Traffic,
     slow_path::{META_LEN, SlowPathMeta},
     syn_options::SynOptions,
 };
 
 use crate::{
-    program::{EPOCH, PRIORITY, Program, SERVER, cookie_of, flow_key},
+    program::{EPOCH, MAX_FILTERS, PRIORITY, Program, SERVER, cookie_of, flow_key},
     segment::{Family, Segment},
 };
 
@@ -62,7 +62,7 @@ pub(crate) enum World {
     ServerWithoutMac,
     NoSlowPath,
     FullTable,
-    /// As much metadata before the frame as the kernel allows, which leaves no room before it.
+    /// The frame at the start of its buffer.
     NoHeadroom,
 }
 
@@ -147,15 +147,17 @@ pub(crate) fn run(cases: fn(Family) -> Vec<Case>) {
 fn run_case(program: &mut Program, family: Family, case: Case) {
     prepare(program, family, &case);
     let (counters, traffic) = (program.counters(), program.traffic());
-    let metadata_len = if case.world == World::NoHeadroom { largest_metadata() } else { 0 };
-    let run = program.run("front", &case.frame, metadata_len);
+    let run = match case.world {
+        World::NoHeadroom => program.run_crowded(&case.frame),
+        _ => program.run("front", &case.frame),
+    };
     assert_eq!(run.action, case.action, "action");
     assert_eq!(reached(&counters, &program.counters()), sorted(case.counters), "counters");
     let longer = run.bytes.len().saturating_sub(case.frame.len());
     let meta_len = match case.action {
         DROP | PASS => longer,
         REDIRECT if longer == META_LEN => META_LEN,
-        _ => metadata_len,
+        _ => 0,
     };
     let (meta, after) = run.bytes.split_at(meta_len);
     let now = program.traffic();
@@ -166,7 +168,7 @@ fn run_case(program: &mut Program, family: Family, case: Case) {
         filter: program.filters().get(&flow_key(family), 0).ok(),
         traffic: Traffic { packets: now.packets - traffic.packets, bytes: now.bytes - traffic.bytes },
     };
-    if matches!(case.action, DROP | PASS) {
+    if case.action == PASS {
         outcome.assert_untouched();
     }
     (case.check)(&outcome);
@@ -183,18 +185,12 @@ fn prepare(program: &mut Program, family: Family, case: &Case) {
     if let Some(filter) = case.filter {
         filters.insert(flow_key(family), filter, 0).unwrap();
     }
-    let mut other = flow_key(family);
-    while world == World::FullTable {
-        other.client_port_be = other.client_port_be.wrapping_add(1);
-        if filters.insert(other, Filter::default(), 0).is_err() {
-            break;
+    if world == World::FullTable {
+        for port_be in 0..MAX_FILTERS as u16 {
+            let other = FlowKey::new(family.client().into(), port_be, 0);
+            filters.insert(other, Filter::default(), 0).unwrap();
         }
     }
-}
-
-/// The kernel's limit for the length of metadata (Linux 6.4: one less than fits a byte, in words).
-fn largest_metadata() -> usize {
-    252
 }
 
 /// Counters that moved, once for each step.

@@ -4,7 +4,7 @@ use dispatcher_common::{counter::FrontCounter, epoch::Epoch, syn_options::SynOpt
 
 use crate::{
     program::{EPOCH, cookie_of},
-    segment::{ACK, CLIENT_MAC, CLIENT_PORT, FIN, FRONT_MAC, Family, PORT, RST, Segment},
+    segment::{ACK, CLIENT_MAC, FIN, FRONT_MAC, Family, PORT, RST, Segment},
     table::{self, Case, DROP, ISN, Outcome, TX, good_ack, options},
 };
 
@@ -20,14 +20,15 @@ pub(crate) fn is_reset(family: Family, ack: u32) -> impl Fn(&Outcome) {
         let reply = outcome.segment();
         assert_eq!(outcome.after.len(), family.payload_offset() + 20, "frame length");
         assert_eq!((reply.flags, reply.seq, reply.ack, reply.window), (RST, ack, 0, 0));
-        check_ends(family, &reply);
+        check_ends(family, outcome, &reply);
     }
 }
 
-fn check_ends(family: Family, reply: &Segment) {
+fn check_ends(family: Family, outcome: &Outcome, reply: &Segment) {
+    let client_port = Segment::read(&outcome.before).source_port;
     assert_eq!((reply.destination_mac, reply.source_mac), (CLIENT_MAC, FRONT_MAC));
     assert_eq!((reply.source, reply.destination), (family.vip(), family.client()));
-    assert_eq!((reply.source_port, reply.destination_port), (PORT, CLIENT_PORT));
+    assert_eq!((reply.source_port, reply.destination_port), (PORT, client_port));
     assert_eq!((reply.hop_limit, reply.payload.len()), (64, 0));
 }
 
@@ -36,7 +37,7 @@ fn probe_answer(family: Family, seq: u32, window: u16, timestamps: bool) -> impl
         let reply = outcome.segment();
         assert_eq!((reply.flags, reply.seq, reply.window), (ACK, seq, window));
         assert_eq!(reply.ack, ISN.wrapping_add(1));
-        check_ends(family, &reply);
+        check_ends(family, outcome, &reply);
         if timestamps {
             assert_eq!((&reply.options[..4], &reply.options[8..]), (&[1, 1, 8, 10][..], &[0, 0, 0, 77][..]));
         } else {
