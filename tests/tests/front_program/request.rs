@@ -94,6 +94,8 @@ fn pending(family: Family) -> Vec<Case> {
     let mut aborted = bare.clone();
     aborted.flags = RST;
     bare.seq = bare.seq.wrapping_add(1000);
+    let mut answered = bare.clone();
+    answered.ack = answered.ack.wrapping_add(1000);
     let given = |name, segment: Segment, counter, kind| {
         Case::new(name, segment.frame(), REDIRECT, [counter])
             .with_filter(filter(family, state::PENDING))
@@ -109,6 +111,12 @@ fn pending(family: Family) -> Vec<Case> {
         given("a later segment", later.clone(), FrontCounter::RequestLater, kind::LATER),
         given("a FIN of a pending flow", closed, FrontCounter::RequestLater, kind::LATER),
         given("a RST of a pending flow", aborted, FrontCounter::RequestLater, kind::LATER),
+        given(
+            "an ACK of a response that came before the filter was written",
+            answered,
+            FrontCounter::RequestLater,
+            kind::LATER,
+        ),
         Case::new(
             "an ACK of a pending flow has nothing to say",
             bare.frame(),

@@ -123,19 +123,22 @@ fn foreign(family: Family) -> Vec<Case> {
         segment
     };
     let mut forged = with_cookie_of(EPOCH);
-    forged.ack ^= 1 << 20;
+    forged.ack ^= 1 << 4;
     let mut other_options = with_cookie_of(EPOCH);
     other_options.ack ^= 1 << 25;
     let mut other_port = with_cookie_of(EPOCH);
     other_port.source_port += 1;
     let mut bare = first(family, ACK);
-    bare.ack ^= 1 << 20;
+    bare.ack ^= 1 << 4;
     let mut fin = first(family, FIN | ACK);
-    fin.ack ^= 1 << 20;
+    fin.ack ^= 1 << 4;
+    let mut forgotten = with_cookie_of(EPOCH);
+    (forgotten.seq, forgotten.ack) = (forgotten.seq.wrapping_add(40), forgotten.ack.wrapping_add(200));
     let refused = |name, segment| reset(family, name, segment, FrontCounter::CookieRefused);
     vec![
         refused("data with a forged cookie is reset", forged),
         refused("data with another's options is reset", other_options),
+        refused("data of a flow that has had a response and is forgotten is reset", forgotten),
         refused("data with the cookie of another port is reset", other_port),
         refused("data with an expired cookie is reset", with_cookie_of(Epoch(EPOCH.0 - 2))),
         refused("data with a cookie of the future is reset", with_cookie_of(Epoch(EPOCH.0 + 1))),
