@@ -3,16 +3,30 @@
 use crate::address::Address;
 
 /// A flow: one client connection to one data-plane service (a VIP and a port).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// Aligned to eight bytes, as [`crate::service::ServiceKey`] is: programs build keys on their stack, where the verifier wants
+/// every store aligned to its size, and LLVM joins neighbouring fields into stores of eight bytes.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     pub client: Address,
     pub client_port_be: u16,
     /// Id of the data-plane service, see [`crate::service::ServiceEntry`].
     pub service: u16,
+    /// Kept zero.
+    reserved: u32,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 20);
+const _: () = assert!(size_of::<FlowKey>() == 24);
+
+impl FlowKey {
+    /// The flow of a client with a service.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(client: Address, client_port_be: u16, service: u16) -> Self {
+        Self { client, client_port_be, service, reserved: 0 }
+    }
+}
 
 /// States of a filter.
 pub mod state {

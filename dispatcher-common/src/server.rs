@@ -31,6 +31,17 @@ pub mod phase {
     pub const ANSWERED: u8 = 2;
     /// The connection has ended; the entry stays for a while to know a replayed ticket.
     pub const CLOSED: u8 = 3;
+
+    /// Name of a phase for people.
+    #[must_use]
+    pub const fn name(phase: u8) -> &'static str {
+        match phase {
+            WAITING => "waiting",
+            ANSWERED => "answered",
+            CLOSED => "closed",
+            _ => "unknown",
+        }
+    }
 }
 
 /// A flow that a server was handed. Times are nanoseconds of the server's coarse monotonic clock.

@@ -2,17 +2,26 @@
 
 use crate::address::Address;
 
-/// Where a packet must be addressed to.
-#[repr(C)]
+/// Where a packet must be addressed to. Aligned for the reason of [`crate::filter::FlowKey`].
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceKey {
     pub vip: Address,
     pub port_be: u16,
     /// Kept zero.
-    pub reserved: u16,
+    reserved: [u16; 3],
 }
 
-const _: () = assert!(size_of::<ServiceKey>() == 20);
+const _: () = assert!(size_of::<ServiceKey>() == 24);
+
+impl ServiceKey {
+    /// The key of a VIP and port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(vip: Address, port_be: u16) -> Self {
+        Self { vip, port_be, reserved: [0; 3] }
+    }
+}
 
 /// What the data plane knows of a service.
 #[repr(C)]

@@ -26,14 +26,10 @@ pub struct BackSettings {
     pub ticket_key: SipKey,
     /// Wall clock minus the kernel's coarse monotonic clock.
     pub clock_offset_ns: u64,
-    /// Offset of `rcv_nxt` in `struct tcp_sock`, from the running kernel's BTF.
-    pub rcv_nxt_offset: u32,
-    /// Offset of `skc_tw_rcv_nxt` in `struct sock_common`.
+    /// Offset of `skc_tw_rcv_nxt` in `struct sock_common`, from the running kernel's BTF.
     pub tw_rcv_nxt_offset: u32,
     /// Offset of `is_mptcp` in `struct tcp_sock`; 0 if the kernel has no MPTCP.
     pub is_mptcp_offset: u32,
-    /// Kept zero.
-    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<BackSettings>() == 40);
+const _: () = assert!(size_of::<BackSettings>() == 32);

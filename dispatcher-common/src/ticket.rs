@@ -92,25 +92,44 @@ impl Ticket {
         segment: &Segment<'_>,
         now: Epoch,
     ) -> Result<Self, Refusal> {
+        Self::check(words, key, segment, now).map(|()| Self::read(words))
+    }
+
+    /// Proves an option. eBPF calls this and then [`read`](Self::read): the verifier finds the copies of a
+    /// `Result<Ticket, _>` misaligned.
+    #[inline(always)]
+    pub fn check(
+        words: &TicketWords,
+        key: &SipKey,
+        segment: &Segment<'_>,
+        now: Epoch,
+    ) -> Result<(), Refusal> {
         let [first, second, third, tag_high] = u32::from_be(words[1]).to_be_bytes();
-        let head = [first, second, third];
         if words[0] != PREFIX || first >> 4 != VERSION {
             return Err(Refusal::Bad);
         }
         let Some(epoch) = now.near(third & 0xf) else { return Err(Refusal::Expired) };
         let sealed = (tag_high as u64) << 32 | u32::from_be(words[3]) as u64;
-        if tag(key, segment, head, words[2], epoch) != sealed {
+        if tag(key, segment, [first, second, third], words[2], epoch) != sealed {
             return Err(Refusal::Bad);
         }
+        Ok(())
+    }
+
+    /// The fields of an option that was proved.
+    #[inline(always)]
+    #[must_use]
+    pub fn read(words: &TicketWords) -> Self {
+        let [first, second, third, _] = u32::from_be(words[1]).to_be_bytes();
         let body = u32::from_be(words[2]);
-        Ok(Self {
+        Self {
             kind: first & 0xf,
             options: SynOptions(second),
             priority: third >> 5,
             timestamps: third & TIMESTAMPS_BIT != 0,
             class: (body >> 16) as u16,
             server: body as u16,
-        })
+        }
     }
 
     #[inline(always)]

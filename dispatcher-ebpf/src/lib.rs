@@ -5,7 +5,7 @@
 //! `bin/front.rs` with the modules in `front/`, `bin/back.rs` with those in `back/` (each bin says
 //! `#[path = "../front/mod.rs"] mod front;` or the like). Panic handler and licence belong to the bins, by [`program_object!`].
 //! On the host the bodies compile too, with an empty `main`, so that clippy and rustfmt reach them.
-#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
 pub mod frame;
 pub mod header;

@@ -135,7 +135,8 @@ fn ipv4(frame: Frame) -> Parsed {
     if ip.version_and_words != IPV4_VERSION_AND_WORDS {
         return Parsed::IpOptions(vip);
     }
-    let segment_len = (u16::from_be(ip.total_len_be) as usize).wrapping_sub(IPV4_LEN);
+    // A length below its own header leaves nothing for TCP, which is malformed.
+    let segment_len = (u16::from_be(ip.total_len_be) as usize).saturating_sub(IPV4_LEN);
     tcp(frame, Family::Ipv4, Address::from_ipv4_be(ip.source_be), vip, segment_len)
 }
 

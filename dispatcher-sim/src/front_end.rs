@@ -61,10 +61,12 @@ impl FrontEnd {
             priority: request.level.priority(),
             target: Some(request.target),
         };
+        let now = Duration::from_micros(now_us);
+        self.cluster.advance(now);
         self.note_room();
         let members = if self.when_full == WhenFull::Other { &self.with_room } else { &self.members };
         let view = self.cluster.view(members);
-        let choice = self.policy.choose(classified, &view, Duration::from_micros(now_us), &mut self.rng)?;
+        let choice = self.policy.choose(classified, &view, now, &mut self.rng)?;
         Some(choice.server)
     }
 

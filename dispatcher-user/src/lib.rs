@@ -8,4 +8,6 @@ pub mod cli;
 pub mod control_socket;
 pub mod front;
 pub mod kernel;
+pub mod listing;
 pub mod objects;
+pub mod stop;

@@ -9,7 +9,8 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dispatcher: {error:#}");
+            // Messages hold what they know of their causes.
+            eprintln!("dispatcher: {error}");
             ExitCode::FAILURE
         }
     }

@@ -135,7 +135,7 @@ impl Flood {
             hop_limit: 64,
         };
         let frame = template.frame(mac(&plan.mac("client"))?, mac(&plan.mac("front"))?)?;
-        let secret = Secret::new(format!("secret of the rig {}", plan.instance()))?;
+        let secret = Secret::new(&format!("secret of the rig {}", plan.instance()))?;
         let socket = PacketSocket::open_for_sending(rig.host("client")?, "eth0")?;
         Ok(Self {
             socket,

@@ -126,6 +126,13 @@ impl Cluster {
         silenced.collect()
     }
 
+    /// Reckons every server's T for `now`: a server works off its queue, one second of service time a second, whether or not it
+    /// has said so. Without this, everything dispatched between two reports would count as held, however quickly it is served,
+    /// and a busy class would leave its server for nothing. Call it before a choice.
+    pub fn advance(&mut self, now: Duration) {
+        self.servers.iter_mut().for_each(|server| server.advance(now));
+    }
+
     /// Counts an own dispatch in R, q and T of its server at once.
     pub fn dispatched(&mut self, server: ServerId, class: ClassId, now: Duration) {
         let service_us = self.times.expected(server, class);

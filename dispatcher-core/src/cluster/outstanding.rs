@@ -5,6 +5,9 @@
 //! the oldest dispatches off the account, because the report's own R, q and T hold them from now on (or they
 //! are done). A dispatch whose ticket never arrived is taken off by age. With several front-ends the increase also counts
 //! the others' tickets, so the account may then end early, never late.
+//!
+//! Between reports a server is believed to work: what it has had time for counts no more. It stays on the account, because the
+//! next report's increase counts it too.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -24,6 +27,11 @@ struct Dispatch {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outstanding {
     dispatches: VecDeque<Dispatch>,
+    /// So many of the oldest are believed to be done.
+    done: usize,
+    /// Work spent on the one after them.
+    begun_us: u64,
+    /// Of those that are not done.
     held: Vec<u32>,
     load_us: u64,
 }
@@ -48,9 +56,39 @@ impl Outstanding {
     pub(super) fn take_oldest(&mut self, count: u64) {
         for _ in 0..count {
             let Some(dispatch) = self.dispatches.pop_front() else { return };
+            if self.done > 0 {
+                self.done -= 1;
+                continue;
+            }
+            self.begun_us = 0;
             self.held[dispatch.class.index()] -= 1;
             self.load_us -= u64::from(dispatch.service_us);
         }
+    }
+
+    /// Believes the server to have worked for so long on the dispatches, oldest first.
+    pub(super) fn serve(&mut self, work_us: u64) {
+        self.begun_us = self.begun_us.saturating_add(work_us);
+        while let Some(dispatch) = self.dispatches.get(self.done) {
+            let service_us = u64::from(dispatch.service_us);
+            if self.begun_us < service_us {
+                return;
+            }
+            self.begun_us -= service_us;
+            self.held[dispatch.class.index()] -= 1;
+            self.load_us -= service_us;
+            self.done += 1;
+        }
+        self.begun_us = 0;
+    }
+
+    /// A report has come: what is still on the account has not even arrived, so it cannot be done.
+    pub(super) fn doubt(&mut self) {
+        for dispatch in self.dispatches.iter().take(self.done) {
+            self.held[dispatch.class.index()] += 1;
+            self.load_us += u64::from(dispatch.service_us);
+        }
+        (self.done, self.begun_us) = (0, 0);
     }
 
     /// Takes off those made before `moment`.
@@ -68,10 +106,10 @@ impl Outstanding {
     }
 
     pub(super) fn queue(&self) -> u32 {
-        self.dispatches.len() as u32
+        (self.dispatches.len() - self.done) as u32
     }
 
     pub(super) fn load_us(&self) -> u64 {
-        self.load_us
+        self.load_us - self.begun_us
     }
 }

@@ -44,8 +44,10 @@ pub struct Server {
     last_at: Duration,
     /// R by class, from the last report.
     reported_held: Vec<u32>,
-    /// T in µs of what the last report says is held.
+    /// T in µs of what the last report says is held, less the work that the server has had time for since.
     reported_load_us: u64,
+    /// Until when that is reckoned.
+    advanced_to: Duration,
     outstanding: Outstanding,
     pub(super) silent: bool,
     pub(super) has_mac: bool,
@@ -62,6 +64,7 @@ impl Server {
             last_at: Duration::ZERO,
             reported_held: vec![0; class_count],
             reported_load_us: 0,
+            advanced_to: Duration::ZERO,
             outstanding: Outstanding::new(class_count),
             silent: true,
             has_mac: false,
@@ -93,7 +96,8 @@ impl Server {
         }
     }
 
-    /// T: expected service time of all requests held, own dispatches since the last report included.
+    /// T: expected service time of all requests held, own dispatches since the last report included, and less what the server
+    /// has had time for since: see [`Cluster::advance`](super::Cluster::advance).
     #[must_use]
     pub fn load(&self) -> Duration {
         Duration::from_micros(self.load_us())
@@ -104,13 +108,13 @@ impl Server {
         self.reported_load_us.saturating_add(self.outstanding.load_us())
     }
 
-    /// q: requests held, own dispatches since the last report included.
+    /// q: requests held by the last report, and own dispatches since that the server has not had time for.
     #[must_use]
     pub fn queue(&self) -> u32 {
         self.reported_queue().saturating_add(self.outstanding.queue())
     }
 
-    /// R: requests of `class` held, own dispatches since the last report included.
+    /// R: requests of `class` held by the last report, and own dispatches since that the server has not had time for.
     #[must_use]
     pub fn held(&self, class: ClassId) -> u32 {
         self.reported_held(class).saturating_add(self.outstanding.held(class))
@@ -128,13 +132,13 @@ impl Server {
         self.reported_held.get(class.index()).copied().unwrap_or(0)
     }
 
-    /// Own dispatches that no report includes yet.
+    /// Own dispatches that no report includes yet and that the server has not had time for.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
         self.outstanding.queue()
     }
 
-    /// Open connections by the last report, own dispatches since included.
+    /// Open connections by the last report, and own dispatches since that the server has not had time for.
     #[must_use]
     pub fn connections(&self) -> u32 {
         let reported = self.last.as_ref().map_or(0, |report| report.connections);
@@ -163,10 +167,21 @@ impl Server {
         self.outstanding.add(class, service_us, now);
     }
 
+    /// Believes the server to have worked until `now`: first on what it reported, then on our dispatches since.
+    pub(super) fn advance(&mut self, now: Duration) {
+        let elapsed_us = now.saturating_sub(self.advanced_to).as_micros() as u64;
+        // Parts of a microsecond are left for the next time.
+        self.advanced_to += Duration::from_micros(elapsed_us);
+        let on_reported_us = elapsed_us.min(self.reported_load_us);
+        self.reported_load_us -= on_reported_us;
+        self.outstanding.serve(elapsed_us - on_reported_us);
+    }
+
     /// Takes off the account what `report` includes, or what is older than a period.
     pub(super) fn settle(&mut self, included: u64, expired_before: Duration) {
         self.outstanding.take_oldest(included);
         self.outstanding.take_before(expired_before);
+        self.outstanding.doubt();
     }
 
     /// Nothing that was dispatched before a boot is left.
@@ -197,6 +212,7 @@ impl Server {
         self.reported_load_us = load_us.saturating_add(work_us(unlisted, times.mean()));
         self.remember(report);
         self.last_at = now;
+        self.advanced_to = now;
         self.silent = false;
         touched.sort_unstable();
         touched.dedup();

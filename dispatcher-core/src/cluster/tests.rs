@@ -56,6 +56,33 @@ fn own_dispatches_count_at_once_and_leave_with_the_report_that_includes_them() {
 }
 
 #[test]
+fn a_server_works_off_what_it_holds_between_reports() {
+    let mut cluster = cluster();
+    cluster.accept(&report(1, 10, [2, 0]), ms(0), WALL_MS).unwrap();
+    (0..4).for_each(|_| cluster.dispatched(S0, A, ms(0)));
+    for (now_us, load_us, queue) in
+        [(0, 3000, 6), (600, 2400, 6), (1000, 2000, 6), (1700, 1300, 5), (3000, 0, 2)]
+    {
+        cluster.advance(Duration::from_micros(now_us));
+        let server = cluster.server(S0).unwrap();
+        assert_eq!(
+            (server.load(), server.queue()),
+            (Duration::from_micros(load_us), queue),
+            "at {now_us} µs"
+        );
+    }
+    // Idle time is not saved up.
+    cluster.advance(ms(50));
+    cluster.dispatched(S0, A, ms(50));
+    assert_eq!(cluster.server(S0).unwrap().load(), Duration::from_micros(500));
+    // The report counts only three of the five tickets: two are still on their way, whatever we believed.
+    cluster.advance(ms(60));
+    cluster.accept(&report(2, 13, [1, 0]), ms(60), WALL_MS).unwrap();
+    let server = cluster.server(S0).unwrap();
+    assert_eq!((server.queue(), server.outstanding(), server.load()), (3, 2, Duration::from_micros(1500)));
+}
+
+#[test]
 fn a_dispatch_whose_ticket_never_arrived_leaves_by_age() {
     let mut cluster = cluster();
     cluster.accept(&report(1, 10, [0, 0]), ms(0), WALL_MS).unwrap();
@@ -168,14 +195,15 @@ fn a_report_names_the_classes_that_it_touches() {
 proptest! {
     #[test]
     fn no_order_of_dispatches_and_reports_panics_or_leaves_an_account_open(
-        steps in prop::collection::vec((0_u8..3, 0_u16..4, any::<u32>(), any::<u64>()), 0..60),
+        steps in prop::collection::vec((0_u8..4, 0_u16..4, any::<u32>(), any::<u64>()), 0..60),
     ) {
         let mut cluster = cluster();
         for (i, (kind, class, held, accepted)) in steps.into_iter().enumerate() {
             let now = ms(i as u64 * 30);
             match kind {
                 0 => cluster.dispatched(S0, ClassId(class), now),
-                1 => {
+                1 => cluster.advance(now),
+                2 => {
                     let classes = vec![ClassReport { class, held, service_us: held }];
                     let report = Report { queue: held, classes, ..report(i as u64 + 1, accepted, [0, 0]) };
                     cluster.accept(&report, now, WALL_MS).unwrap();

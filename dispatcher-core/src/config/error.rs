@@ -38,9 +38,21 @@ impl Source<'_> {
 
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(self.text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join(", ");
-            self.error(error.span().unwrap_or(0..0), advise(&message))
+            let message = advise(&error.message().lines().collect::<Vec<_>>().join(", "));
+            let span = error.span().unwrap_or(0..0);
+            match self.key_before(span.start) {
+                Some(key) => self.error(span, format!("{key}: {message}")),
+                None => self.error(span, message),
+            }
         })
+    }
+
+    /// The key whose value begins there, if the line says so: the TOML reader knows only the value.
+    fn key_before(&self, value: usize) -> Option<&str> {
+        let (_, line) = self.text.get(..value)?.rsplit_once('\n').unwrap_or(("", self.text.get(..value)?));
+        let key = line.trim().strip_suffix('=')?.trim();
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        (!key.is_empty() && key.chars().all(plain)).then_some(key)
     }
 }
 

@@ -275,7 +275,12 @@ fn every_mistake_of_a_service_is_named_with_its_line() {
         ("#SERVICE", "policy = \"wrr\"", 12, "unknown policy \"wrr\"; use one of: context, lard, lard-r, "),
         ("#SERVICE", "policy = \"round-robin\"\ntable = \"sticky\"", 13, "table means nothing to policy"),
         ("#SERVICE", "load_threshold = \"1s\"\npolicy = \"round-robin\"", 12, "load_threshold means nothing"),
-        ("#SERVICE", "load_threshold = \"48\"", 12, "a multiple of the mean service time or a duration"),
+        (
+            "#SERVICE",
+            "load_threshold = \"48\"",
+            12,
+            "load_threshold: invalid value: string \"48\", expected a multiple of the mean service time or a duration",
+        ),
         ("#SERVICE", "table = \"lru\"", 12, "unknown variant `lru`"),
         ("#SERVICE", "t_low = 5", 12, "t_low means nothing to policy \"context\"; remove it"),
         ("#SERVICE", "policy = \"lard\"\nset_timeout = \"20s\"", 13, "set_timeout means nothing to policy"),

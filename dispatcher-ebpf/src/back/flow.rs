@@ -98,16 +98,10 @@ impl Flow {
     /// The connection ends; a request that waits stays without a response.
     #[inline(always)]
     pub(super) fn close(self) {
-        match self.phase() {
-            phase::WAITING => {
-                if self.advance(phase::WAITING, phase::CLOSED) {
-                    leave(self.class(), |stats| stats.abandoned += 1);
-                }
-            }
-            phase::ANSWERED => {
-                self.advance(phase::ANSWERED, phase::CLOSED);
-            }
-            _ => {}
+        if self.phase() == phase::ANSWERED {
+            self.advance(phase::ANSWERED, phase::CLOSED);
+        } else if self.advance(phase::WAITING, phase::CLOSED) {
+            leave(self.class(), |stats| stats.abandoned += 1);
         }
     }
 

@@ -124,39 +124,44 @@ fn find_timestamps(skb: *mut __sk_buff, segment: &Segment) -> Option<Timestamps>
     if unsafe { bpf_skb_load_bytes(skb.cast(), offset, (&raw mut options).cast(), len) } != 0 {
         return None;
     }
-    search_timestamps(&options)
+    let at = search(&options, TIMESTAMPS, TIMESTAMPS_LEN)?;
+    let mut values = [0_u32; 2];
+    let values_len = size_of_val(&values) as u32;
+    // SAFETY: the helper fills the values, or fails.
+    if unsafe { bpf_skb_load_bytes(skb.cast(), offset + at + 2, (&raw mut values).cast(), values_len) } != 0 {
+        return None;
+    }
+    Some(Timestamps { value: u32::from_be(values[0]), echo: u32::from_be(values[1]) })
 }
 
 const END: u8 = 0;
 const NOP: u8 = 1;
 const TIMESTAMPS: u8 = 8;
-const TIMESTAMPS_LEN: usize = 10;
+const TIMESTAMPS_LEN: u32 = 10;
 
+/// Where in the options the one of this kind and length starts.
 // Every index is a constant of the unrolled loop: `next` says where the next option starts, and positions before it are
 // inside the option before. Zeroes after the last option read as its end.
 #[inline(always)]
-fn search_timestamps(options: &[u8; MAX_OPTIONS_BESIDE_TICKET]) -> Option<Timestamps> {
+fn search(options: &[u8; MAX_OPTIONS_BESIDE_TICKET], wanted: u8, wanted_len: u32) -> Option<u32> {
     let mut next = 0;
     let mut at = 0;
-    while at <= MAX_OPTIONS_BESIDE_TICKET - TIMESTAMPS_LEN {
-        if at == next {
-            let (kind, len) = (options[at], options[at + 1] as usize);
+    while at < MAX_OPTIONS_BESIDE_TICKET - 1 {
+        if at as u32 == next {
+            // SAFETY: both are inside the array. Volatile, or LLVM joins them to one read that the verifier finds misaligned.
+            let (kind, len) = unsafe {
+                let here = options.as_ptr().add(at);
+                (here.read_volatile(), here.add(1).read_volatile() as u32)
+            };
             match kind {
                 END => return None,
                 NOP => next += 1,
-                TIMESTAMPS if len == TIMESTAMPS_LEN => return Some(read_timestamps(options, at + 2)),
                 _ if len < 2 => return None,
+                _ if kind == wanted && len == wanted_len => return Some(next),
                 _ => next += len,
             }
         }
         at += 1;
     }
     None
-}
-
-#[inline(always)]
-fn read_timestamps(options: &[u8; MAX_OPTIONS_BESIDE_TICKET], at: usize) -> Timestamps {
-    let word =
-        |at: usize| u32::from_be_bytes([options[at], options[at + 1], options[at + 2], options[at + 3]]);
-    Timestamps { value: word(at), echo: word(at + 4) }
 }

@@ -1,5 +1,7 @@
 //! From the clients: the table of what a segment to a service meets and what becomes of it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_skb_load_bytes},
     programs::TcContext,
@@ -55,8 +57,9 @@ fn judge(ctx: &TcContext, segment: &Segment) -> Verdict {
     }
     let Some(words) = find_ticket(ctx, segment) else { return without_ticket(ctx, segment) };
     let Some(settings) = SETTINGS.get(0) else { return Verdict::Drop(BackCounter::TicketBad) };
-    match open(&words, segment, settings) {
-        Ok(ticket) => with_ticket(ctx, segment, &ticket, settings, is_queued_again),
+    let place = ticket::Segment { tuple: &segment.tuple, seq: segment.seq, ack: segment.ack };
+    match Ticket::check(&words, &settings.ticket_key, &place, now(settings)) {
+        Ok(()) => with_ticket(ctx, segment, &Ticket::read(&words), settings, is_queued_again),
         Err(Refusal::Bad) => Verdict::Drop(BackCounter::TicketBad),
         Err(Refusal::Expired) => Verdict::Drop(BackCounter::TicketExpired),
     }
@@ -68,25 +71,29 @@ fn find_ticket(ctx: &TcContext, segment: &Segment) -> Option<TicketWords> {
     if segment.header_words < LEAST_HEADER_WORDS {
         return None;
     }
-    let mut words: TicketWords = [0; 4];
+    let mut words = MaybeUninit::<TicketWords>::uninit();
     let offset = segment.tcp_offset + FIXED_HEADER_LEN;
     // SAFETY: the helper fills the words, or fails.
-    let status =
-        unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, (&raw mut words).cast(), TICKET_LEN as u32) };
-    (status == 0 && words[0] == ticket::PREFIX).then_some(words)
+    let status = unsafe {
+        bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, words.as_mut_ptr().cast(), TICKET_LEN as u32)
+    };
+    if status != 0 {
+        return None;
+    }
+    // SAFETY: filled by now. Volatile, or LLVM reads parts of a word that the verifier finds misaligned.
+    let words = unsafe {
+        let first = words.as_ptr().cast::<u32>();
+        let read = |index| first.add(index).read_volatile();
+        [read(0), read(1), read(2), read(3)]
+    };
+    (words[0] == ticket::PREFIX).then_some(words)
 }
 
 #[inline(always)]
-fn open(words: &TicketWords, segment: &Segment, settings: &BackSettings) -> Result<Ticket, Refusal> {
+fn now(settings: &BackSettings) -> Epoch {
     // SAFETY: a helper without arguments.
     let clock_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    let now = Epoch::at(clock_ns.wrapping_add(settings.clock_offset_ns));
-    let place = ticket::Segment { tuple: &segment.tuple, seq: segment.seq, ack: segment.ack };
-    match Ticket::open(words, &settings.ticket_key, &place, now) {
-        Ok(ticket) if ticket.kind == KIND_HAND_OFF => Ok(ticket),
-        Ok(_) => Err(Refusal::Bad),
-        Err(refusal) => Err(refusal),
-    }
+    Epoch::at(clock_ns.wrapping_add(settings.clock_offset_ns))
 }
 
 #[inline(always)]
@@ -97,6 +104,9 @@ fn with_ticket(
     settings: &BackSettings,
     is_queued_again: bool,
 ) -> Verdict {
+    if ticket.kind != KIND_HAND_OFF {
+        return Verdict::Drop(BackCounter::TicketBad);
+    }
     let flow = Flow::find(segment);
     let is_over = flow.is_some_and(|flow| flow.began_with(segment) && flow.has_responded());
     let Some(socket) = Socket::find(ctx.skb.skb, segment) else {

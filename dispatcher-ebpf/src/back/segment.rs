@@ -113,11 +113,7 @@ impl Segment {
     /// Key of the segment's flow.
     #[inline(always)]
     pub(super) fn flow_key(&self) -> FlowKey {
-        FlowKey {
-            client: self.tuple.client,
-            client_port_be: self.tuple.client_port_be,
-            service: self.service,
-        }
+        FlowKey::new(self.tuple.client, self.tuple.client_port_be, self.service)
     }
 
     /// Reads a frame that `sender` sent.
@@ -252,7 +248,7 @@ fn tuple(network: &Network, sender: Sender, source_be: u16, destination_be: u16)
 
 #[inline(always)]
 fn find_service(tuple: &Tuple) -> Option<u16> {
-    let key = ServiceKey { vip: tuple.vip, port_be: tuple.port_be, reserved: 0 };
+    let key = ServiceKey::new(tuple.vip, tuple.port_be);
     // SAFETY: entries change only when the agent starts; a torn read gives an id that no flow has.
     unsafe { SERVICES.get(key) }.map(|entry| entry.id)
 }

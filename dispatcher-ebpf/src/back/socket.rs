@@ -48,7 +48,8 @@ impl Socket {
         } else {
             look_up(skb, [client[3], vip[3], tuple.ports()])
         };
-        (!found.is_null()).then_some(Self(found))
+        // Not `then_some`, which would make and drop, that is release, a socket of null.
+        if found.is_null() { None } else { Some(Self(found)) }
     }
 
     #[inline(always)]

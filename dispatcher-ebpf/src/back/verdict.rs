@@ -26,7 +26,7 @@ impl Verdict {
             }
             Self::Drop(counter) => {
                 maps::count(counter);
-                TC_ACT_SHOT as i32
+                TC_ACT_SHOT
             }
         }
     }

@@ -23,7 +23,12 @@ pub(super) fn check(segment: &Segment<'_>, isn: u32) -> Check {
     // A copy, so that the description of packets that never come here can stay in registers.
     let tuple = segment.packet.tuple;
     let cookie = segment.packet.ack.wrapping_sub(1);
-    match check_outlined(&segment.settings.cookie_key, &tuple, cookie, isn, segment.epoch().0) {
+    let epoch = segment.epoch();
+    let mut verdict = check_outlined(&segment.settings.cookie_key, &tuple, cookie, isn, epoch.0);
+    if verdict == FOREIGN {
+        verdict = check_outlined(&segment.settings.cookie_key, &tuple, cookie, isn, epoch.previous().0);
+    }
+    match verdict {
         FOREIGN => Check::Foreign,
         OTHER_ISN => Check::OtherIsn,
         options => Check::Good(SynOptions(options as u8)),
@@ -33,10 +38,11 @@ pub(super) fn check(segment: &Segment<'_>, isn: u32) -> Check {
 const FOREIGN: u64 = 1 << 9;
 const OTHER_ISN: u64 = 1 << 8;
 
-/// Not inlined: four rounds of SipHash for each of several callers would not fit the stack nor the instruction cache.
+/// One epoch, as [`cookie::check`] judges two. Not inlined: SipHash for each epoch and each of several callers would fit neither
+/// the stack nor the instruction cache.
 #[inline(never)]
 fn check_outlined(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: u32) -> u64 {
-    match cookie::check(key, tuple, cookie, isn, Epoch(epoch)) {
+    match cookie::check_epoch(key, tuple, cookie, isn, Epoch(epoch)) {
         Check::Foreign => FOREIGN,
         Check::OtherIsn => OTHER_ISN,
         Check::Good(options) => options.0 as u64,

@@ -44,15 +44,14 @@ pub(super) fn forward(frame: Frame, family: Family) -> Verdict {
 
 #[inline(always)]
 fn to_server(frame: Frame, subject: &Subject) -> Verdict {
-    let key = ServiceKey { vip: subject.vip, port_be: subject.port_be, reserved: 0 };
+    let key = ServiceKey::new(subject.vip, subject.port_be);
     if key.port_be == maps::ANY_PORT {
         return Verdict::PASS;
     }
     let (Some(service), Some(settings)) = (maps::service(&key), maps::settings()) else {
         return Verdict::PASS;
     };
-    let flow =
-        FlowKey { client: subject.client, client_port_be: subject.client_port_be, service: service.id };
+    let flow = FlowKey::new(subject.client, subject.client_port_be, service.id);
     match maps::filter(&flow) {
         Some(filter) if matches!(filter.state, state::ESTABLISHED | state::CLOSING) => {
             servers::to_server(frame, settings, filter.server, FrontCounter::IcmpForwarded)

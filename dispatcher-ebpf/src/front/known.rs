@@ -62,7 +62,10 @@ fn is_after(number: u32, other: u32) -> bool {
 fn pending(segment: &Segment<'_>, filter: &Filter) -> Verdict {
     let packet = &segment.packet;
     let has_data = packet.payload_len() != 0;
-    if !has_data && packet.flags & (tcp_flag::FIN | tcp_flag::RST) == 0 {
+    // A server may answer before its filter is written: an ACK of that must not be lost, or the rest of a long response waits
+    // for a retransmission.
+    let says_nothing = !has_data && packet.ack == filter.handoff_ack;
+    if says_nothing && packet.flags & (tcp_flag::FIN | tcp_flag::RST) == 0 {
         return Verdict::drop(FrontCounter::PendingAckDropped);
     }
     let (kind, counter) = if has_data && packet.seq == filter.handoff_seq {

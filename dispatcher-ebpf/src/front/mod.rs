@@ -53,7 +53,7 @@ fn judge(ctx: &XdpContext) -> Verdict {
 /// Drops what hides its port, if it is for a VIP.
 #[inline(always)]
 fn refuse(vip: Address, counter: FrontCounter) -> Verdict {
-    match maps::service(&ServiceKey { vip, port_be: maps::ANY_PORT, reserved: 0 }) {
+    match maps::service(&ServiceKey::new(vip, maps::ANY_PORT)) {
         Some(_) => Verdict::drop(counter),
         None => Verdict::PASS,
     }

@@ -17,13 +17,14 @@ use super::{
 /// Admits a flow whose cookie was good. The filter is written last, so that a frame which nobody takes leaves none behind.
 #[inline(always)]
 pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -> Verdict {
-    let filter = pending_filter(segment, options);
+    let bytes = segment.frame.len_bytes() as u64;
     let meta = slow_path::meta(segment, kind::FIRST, options.0);
     let verdict = slow_path::hand_over(segment, meta, FrontCounter::RequestFirst);
     if !matches!(verdict.counter, FrontCounter::RequestFirst) {
         return verdict;
     }
-    match maps::insert_filter(key, &filter) {
+    let packet = &segment.packet;
+    match insert_pending(key, packet.seq, packet.ack, bytes, [options.0, segment.service.priority]) {
         Ok(()) => verdict,
         // A copy of this segment came in by another queue at the same time, and the control plane gets that one.
         Err(Refused::Exists) => Verdict::drop(FrontCounter::RequestAgain),
@@ -31,24 +32,32 @@ pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -
     }
 }
 
-#[inline(always)]
-fn pending_filter(segment: &Segment<'_>, options: SynOptions) -> Filter {
+/// Not inlined: the program's stack has no room for a filter beside what the verdict on a cookie needs.
+#[inline(never)]
+fn insert_pending(
+    key: &FlowKey,
+    handoff_seq: u32,
+    handoff_ack: u32,
+    bytes: u64,
+    [options, priority]: [u8; 2],
+) -> Result<(), Refused> {
     let now_ns = now_ns();
-    Filter {
+    let filter = Filter {
         created_ns: now_ns,
         last_seen_ns: now_ns,
         response_ns: 0,
         packets: 1,
-        bytes: segment.frame.len_bytes() as u64,
-        handoff_seq: segment.packet.seq,
-        handoff_ack: segment.packet.ack,
+        bytes,
+        handoff_seq,
+        handoff_ack,
         noted_isn: 0,
         class: 0,
         server: 0,
         state: state::PENDING,
-        options: options.0,
-        priority: segment.service.priority,
+        options,
+        priority,
         flags: 0,
         reserved: 0,
-    }
+    };
+    maps::insert_filter(key, &filter)
 }

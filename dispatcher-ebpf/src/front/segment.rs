@@ -23,7 +23,7 @@ impl<'a> Segment<'a> {
     /// The segment, if it is for a service.
     #[inline(always)]
     pub(super) fn of_service(ctx: &'a XdpContext, packet: Packet) -> Option<Self> {
-        let key = ServiceKey { vip: packet.tuple.vip, port_be: packet.tuple.port_be, reserved: 0 };
+        let key = ServiceKey::new(packet.tuple.vip, packet.tuple.port_be);
         if key.port_be == maps::ANY_PORT {
             return None;
         }
@@ -34,7 +34,7 @@ impl<'a> Segment<'a> {
     #[inline(always)]
     pub(super) fn flow_key(&self) -> FlowKey {
         let tuple = &self.packet.tuple;
-        FlowKey { client: tuple.client, client_port_be: tuple.client_port_be, service: self.service.id }
+        FlowKey::new(tuple.client, tuple.client_port_be, self.service.id)
     }
 
     /// Key epoch of this moment.

@@ -64,9 +64,9 @@ fn insert(segment: &Segment<'_>, words: TicketWords) -> Option<Frame> {
         Family::Ipv4 => move_ipv4(frame)?,
         Family::Ipv6 => move_ipv6(frame)?,
     }
-    let offset = packet.tcp_offset();
-    frame.write(offset + TCP_LEN, words)?;
+    // The ticket comes to lie over where the fixed header was, so last.
     move_tcp(frame, packet, words)?;
+    frame.write(packet.tcp_offset() + TCP_LEN, words)?;
     Some(frame)
 }
 

@@ -14,6 +14,7 @@ use dispatcher_core::config::Mode;
 use tracing_subscriber::{EnvFilter, fmt::time::uptime};
 
 use crate::{
+    back,
     control_socket::{self, DEFAULT_LIMIT, Request, Subject},
     front,
 };
@@ -120,8 +121,8 @@ fn run_front(arguments: &FrontArgs) -> Result<()> {
 }
 
 fn run_back(arguments: &RoleArgs) -> Result<()> {
-    let (config, _secret) = config_file::back(&arguments.config)?;
-    anyhow::bail!("the agent of {} is not part of this build", config.name)
+    let (config, secret) = config_file::back(&arguments.config)?;
+    Ok(back::run(&config, &secret)?)
 }
 
 fn show(arguments: &ShowArgs) -> Result<()> {

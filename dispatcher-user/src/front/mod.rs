@@ -4,7 +4,6 @@
 pub mod counters;
 pub mod dispatch;
 pub mod feedback;
-pub mod filters;
 pub mod interface;
 pub mod model;
 pub mod neighbour;
@@ -19,7 +18,10 @@ pub mod sweep;
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use aya::maps::{MapError, XskMap};
-use dispatcher_common::siphash::SipKey;
+use dispatcher_common::{
+    filter::{Filter, FlowKey},
+    siphash::SipKey,
+};
 use dispatcher_core::{
     config::{FrontConfig, Mode},
     policy::UnknownPolicy,
@@ -28,10 +30,7 @@ use dispatcher_core::{
 use futures_util::Stream;
 use rtnetlink::{Handle, MulticastGroup};
 use thiserror::Error;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
-};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::{
     counters::ControlCounters,
@@ -39,7 +38,7 @@ use self::{
     interface::{Interface, InterfaceError},
     model::Model,
     neighbour::{Message, NeighbourError, Neighbours},
-    program::{Maps, Program, StartError},
+    program::{Maps, Program},
     roster::Roster,
     server_table::ServerTable,
     settings::SettingsTable,
@@ -49,8 +48,12 @@ use self::{
 };
 use crate::{
     control_socket::{ControlSocket, ControlSocketError},
-    kernel::pin::PinError,
+    kernel::{object::LoadError, pin::PinError, table::Table},
+    stop,
 };
+
+/// The filter-table: the FILTERS map.
+pub type FilterTable = Table<FlowKey, Filter>;
 
 /// How often the slow path is asked whether all its threads run.
 const HEALTH_PERIOD: Duration = Duration::from_millis(200);
@@ -60,7 +63,7 @@ const HEALTH_PERIOD: Duration = Duration::from_millis(200);
 pub enum FrontError {
     /// For the operator, mostly: rights, pins, driver.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Load(#[from] LoadError),
     /// For the operator.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
@@ -93,12 +96,6 @@ pub enum FrontError {
     System(#[from] io::Error),
 }
 
-impl From<program::LoadError> for FrontError {
-    fn from(error: program::LoadError) -> Self {
-        Self::Start(error.into())
-    }
-}
-
 /// Runs a front-end until SIGTERM or SIGINT, then detaches it and removes its pins.
 ///
 /// # Errors
@@ -107,16 +104,14 @@ impl From<program::LoadError> for FrontError {
 pub fn run(config: &FrontConfig, secret: &Secret) -> Result<(), FrontError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stopped = stop_signal()?;
+        let stopped = stop::signalled()?;
         let control_socket = ControlSocket::bind(&config.control_socket)?;
         let mut program = Program::load(config)?;
         let started = start(config, secret, &mut program).await;
         let result = match started {
             Ok(front) => front.serve(control_socket, stopped).await,
             Err(error) => {
-                if !program.pins().is_reused() {
-                    remove(program);
-                }
+                program.give_up();
                 return Err(error);
             }
         };
@@ -125,23 +120,6 @@ pub fn run(config: &FrontConfig, secret: &Secret) -> Result<(), FrontError> {
             tracing::info!("detached from {}", config.interface);
         }
         result
-    })
-}
-
-fn remove(program: Program) {
-    if let Err(error) = program.remove() {
-        tracing::warn!("cannot clean up: {error}");
-    }
-}
-
-/// Completes at the first SIGTERM or SIGINT from now on.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
     })
 }
 
@@ -217,7 +195,7 @@ fn start_slow_path(
     config: &FrontConfig,
     secret: &Secret,
     mut xsks: XskMap<aya::maps::MapData>,
-    filters: filters::FilterTable,
+    filters: FilterTable,
     (model, counters): (Arc<Model>, Arc<ControlCounters>),
 ) -> Result<SlowPath, SlowPathError> {
     let options = SlowPathOptions {

@@ -164,6 +164,7 @@ impl Dispatch for Model {
         let request = Classified { class, priority: config.priority, target };
         let now = self.now();
         let state = &mut *self.lock();
+        state.cluster.advance(now);
         let view = state.cluster.view(&config.servers);
         let choice = state.policies[at].choose(request, &view, now, &mut rand::rng())?;
         state.cluster.dispatched(choice.server, class, now);

@@ -1,28 +1,24 @@
-//! The front-end's eBPF program in the kernel: loads it with its pinned maps, writes what it must know of the configuration,
-//! attaches it, and removes all of it again. Keeps what a control plane before this one left, where it still fits.
+//! The front-end's eBPF program in the kernel: which maps it has, what it must know of the configuration, and where it is
+//! attached. Keeps what a control plane before this one left, where it still fits.
 
-use std::{net::IpAddr, os::fd::AsFd};
+use std::net::IpAddr;
 
-use aya::{
-    Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, DevMap, HashMap, Map, MapData, MapError, PerCpuArray, XskMap, xdp::XdpMapError},
-    programs::{ProgramError, Xdp},
-};
+use aya::maps::{Array, DevMap, HashMap, MapData, MapError, PerCpuArray, XskMap, xdp::XdpMapError};
 use dispatcher_common::{
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
 };
 use dispatcher_core::config::{FrontConfig, Mode};
-use thiserror::Error;
 
 use super::{
-    filters::FilterTable,
+    FilterTable,
     sweep::{Loss, Lost},
 };
 use crate::{
     kernel::{
-        attach::{AttachError, Attachment, Hook},
+        attach::Hook,
+        object::{LoadError, LoadedObject},
         pin::{PinError, PinnedSet},
     },
     objects,
@@ -31,40 +27,9 @@ use crate::{
 /// The port of the entry that stands for a VIP as such, whatever the port.
 const ANY_PORT: u16 = 0;
 
-/// The program cannot be brought into the kernel.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// For the operator.
-    #[error(transparent)]
-    Pin(#[from] PinError),
-    /// From the kernel.
-    #[error("kernel refuses the front-end's maps: {0}; run as root on Linux 6.9 or newer")]
-    Maps(#[from] EbpfError),
-    /// From the kernel.
-    #[error("kernel refuses program {name}: {source}; run as root on Linux 6.9 or newer")]
-    Program {
-        name: &'static str,
-        #[source]
-        source: ProgramError,
-    },
-    /// From the kernel, unexpected.
-    #[error("map {name} cannot be used: {source}; remove the pin path and start again")]
-    Map {
-        name: &'static str,
-        #[source]
-        source: MapError,
-    },
-    /// Of this binary.
-    #[error("eBPF object lacks {0}; build the dispatcher again")]
-    Lacking(&'static str),
-}
-
-/// The loaded program and its maps.
+/// The loaded program.
 #[derive(Debug)]
-pub struct Program {
-    ebpf: Ebpf,
-    pins: PinnedSet,
-}
+pub struct Program(LoadedObject);
 
 /// The maps that other parts of the control plane own.
 pub struct Maps {
@@ -89,22 +54,13 @@ impl Program {
     /// When the pin path is taken, or the kernel refuses.
     pub fn load(config: &FrontConfig) -> Result<Self, LoadError> {
         let sizes = [("FILTERS", config.max_filters)];
-        let pins = PinnedSet::open(&config.pin_path, objects::FRONT, &sizes)?;
-        let mut loader = EbpfLoader::new();
-        pins.configure(&mut loader);
-        let mut ebpf = loader.load(objects::FRONT)?;
-        drop(loader);
-        pins.seal(&mut ebpf)?;
-        for name in ["front", "pass"] {
-            xdp(&mut ebpf, name)?.load().map_err(|source| LoadError::Program { name, source })?;
-        }
-        Ok(Self { ebpf, pins })
+        LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "pass"]).map(Self)
     }
 
     /// The pinned set of maps.
     #[must_use]
     pub fn pins(&self) -> &PinnedSet {
-        &self.pins
+        self.0.pins()
     }
 
     /// The maps, once.
@@ -112,18 +68,13 @@ impl Program {
     /// # Errors
     /// When one is missing or of another type.
     pub fn take_maps(&mut self) -> Result<Maps, LoadError> {
-        let mut filters = self.take("FILTERS")?;
-        let filters = match &mut filters {
-            Map::HashMap(data) => FilterTable::from_borrowed(data.fd().as_fd()).map_err(MapError::IoError),
-            _ => return Err(LoadError::Lacking("hash map FILTERS")),
-        };
         Ok(Maps {
-            filters: filters.map_err(|source| LoadError::Map { name: "FILTERS", source })?,
-            servers: self.typed("SERVERS")?,
-            settings: self.typed("SETTINGS")?,
-            counters: self.typed("COUNTERS")?,
-            traffic: self.typed("SERVER_TRAFFIC")?,
-            xsks: self.typed("XSKS")?,
+            filters: self.0.table("FILTERS")?,
+            servers: self.0.typed("SERVERS")?,
+            settings: self.0.typed("SETTINGS")?,
+            counters: self.0.typed("COUNTERS")?,
+            traffic: self.0.typed("SERVER_TRAFFIC")?,
+            xsks: self.0.typed("XSKS")?,
         })
     }
 
@@ -133,7 +84,7 @@ impl Program {
     /// # Errors
     /// When the map cannot be written.
     pub fn set_services(&mut self, config: &FrontConfig) -> Result<Vec<Loss>, LoadError> {
-        let mut map: HashMap<MapData, ServiceKey, ServiceEntry> = self.typed("SERVICES")?;
+        let mut map: HashMap<MapData, ServiceKey, ServiceEntry> = self.0.typed("SERVICES")?;
         replace_services(&mut map, &service_entries(config))
             .map_err(|source| LoadError::Map { name: "SERVICES", source })
     }
@@ -143,7 +94,7 @@ impl Program {
     /// # Errors
     /// When the map cannot be written.
     pub fn set_out(&mut self, interface: u32) -> Result<(), LoadError> {
-        let mut map: DevMap<MapData> = self.typed("OUT")?;
+        let mut map: DevMap<MapData> = self.0.typed("OUT")?;
         map.set(0, interface, None, 0).map_err(|error| match error {
             XdpMapError::MapError(source) => LoadError::Map { name: "OUT", source },
             XdpMapError::ChainedProgramNotSupported => LoadError::Lacking("device map without programs"),
@@ -154,15 +105,15 @@ impl Program {
     ///
     /// # Errors
     /// When the interface does not take it.
-    pub fn attach(&mut self, config: &FrontConfig) -> Result<(), StartError> {
+    pub fn attach(&mut self, config: &FrontConfig) -> Result<(), LoadError> {
         let hook = match config.mode {
             Mode::Native => Hook::XdpNative,
             Mode::Skb => Hook::XdpSkb,
         };
-        self.attach_program("front", &config.interface, hook)?;
+        self.0.attach("front", &config.interface, hook)?;
         if let (Some(interface), Mode::Native) = (&config.server_interface, config.mode) {
             // Many drivers send redirected frames only while a program of their own is attached.
-            if let Err(error) = self.attach_program("pass", interface, hook) {
+            if let Err(error) = self.0.attach("pass", interface, hook) {
                 tracing::debug!("no program on {interface}: {error}");
             }
         }
@@ -174,43 +125,18 @@ impl Program {
     /// # Errors
     /// When a pin cannot be removed.
     pub fn remove(self) -> Result<(), PinError> {
-        self.pins.remove()
+        self.0.remove()
     }
 
-    fn attach_program(&mut self, name: &'static str, interface: &str, hook: Hook) -> Result<(), StartError> {
-        let links = self.pins.links();
-        let program = xdp(&mut self.ebpf, name)?;
-        let fd = program.fd().map_err(|source| LoadError::Program { name, source })?;
-        Attachment::new(fd.as_fd(), interface, hook, &links)?;
-        Ok(())
+    /// As [`LoadedObject::give_up`].
+    pub fn give_up(self) {
+        self.0.give_up();
     }
-
-    fn take(&mut self, name: &'static str) -> Result<Map, LoadError> {
-        self.ebpf.take_map(name).ok_or(LoadError::Lacking(name))
-    }
-
-    fn typed<T: TryFrom<Map, Error = MapError>>(&mut self, name: &'static str) -> Result<T, LoadError> {
-        T::try_from(self.take(name)?).map_err(|source| LoadError::Map { name, source })
-    }
-}
-
-/// The program cannot be loaded or attached.
-#[derive(Debug, Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-}
-
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
-    let program = ebpf.program_mut(name).ok_or(LoadError::Lacking(name))?;
-    program.try_into().map_err(|source| LoadError::Program { name, source })
 }
 
 /// One entry for each VIP and port, numbered as the model numbers them, and one for each VIP alone.
 fn service_entries(config: &FrontConfig) -> Vec<(ServiceKey, ServiceEntry)> {
-    let key = |vip: IpAddr, port: u16| ServiceKey { vip: vip.into(), port_be: port.to_be(), reserved: 0 };
+    let key = |vip: IpAddr, port: u16| ServiceKey::new(vip.into(), port.to_be());
     let pairs =
         config.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (service, *vip)));
     let mut entries: Vec<(ServiceKey, ServiceEntry)> = Vec::new();

@@ -1,6 +1,6 @@
 //! The rows of `dispatcher show` at a front-end.
 
-use std::{collections::BTreeMap, fmt, io, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use aya::maps::{MapData, MapError, PerCpuArray};
 use dispatcher_common::{
@@ -16,13 +16,14 @@ use dispatcher_core::{
 use serde::Serialize;
 
 use super::{
+    FilterTable,
     counters::ControlCounters,
-    filters::{Cursor, FilterTable},
     model::{Model, State, Tally},
 };
 use crate::{
     control_socket::{Answer, DEFAULT_LIMIT, Reply, Request, Subject},
     kernel::clock,
+    listing::CounterRow,
 };
 
 /// Everything that can be shown.
@@ -41,14 +42,6 @@ impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Status").field("servers", &self.servers).finish_non_exhaustive()
     }
-}
-
-/// One row of `show counters`; both roles have it.
-#[derive(Clone, Debug, Serialize)]
-pub struct CounterRow {
-    pub name: &'static str,
-    pub value: u64,
-    pub help: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,7 +110,8 @@ impl Answer for Status {
 
 impl Status {
     fn server_rows(&self) -> Reply {
-        let state = self.model.lock();
+        let mut state = self.model.lock();
+        state.cluster.advance(self.model.now());
         let rows = self.servers.iter().zip(state.cluster.servers());
         Reply::of(rows.map(|(config, server)| self.server_row(&state, config, server)))
     }
@@ -191,22 +185,13 @@ impl Status {
     }
 
     fn filter_rows(&self, limit: usize) -> Reply {
-        let found = match self.some_filters(limit.saturating_add(1)) {
+        let found = match self.filters.some(limit.saturating_add(1)) {
             Ok(found) => found,
             Err(error) => return Reply::refuse(format_args!("the filter-table cannot be read: {error}")),
         };
         let now_ns = clock::monotonic_ns();
         let rows = found.iter().take(limit).map(|(key, filter)| self.filter_row(key, filter, now_ns));
         Reply { cut: found.len() > limit, ..Reply::of(rows) }
-    }
-
-    /// At least `enough` filters if there are so many.
-    fn some_filters(&self, enough: usize) -> io::Result<Vec<(FlowKey, Filter)>> {
-        let (mut cursor, mut found) = (Cursor::default(), Vec::new());
-        while !cursor.is_done() && found.len() < enough {
-            self.filters.scan(&mut cursor, &mut found)?;
-        }
-        Ok(found)
     }
 
     fn filter_row(&self, key: &FlowKey, filter: &Filter, now_ns: u64) -> FilterRow<'_> {

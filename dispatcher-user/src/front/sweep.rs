@@ -13,11 +13,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{
-    counters::ControlCounters,
-    filters::{Cursor, FilterTable},
-};
-use crate::kernel::clock;
+use super::{FilterTable, counters::ControlCounters};
+use crate::kernel::{clock, table::Cursor};
 
 /// Time from the beginning of one pass to the next.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -171,7 +168,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const KEY: FlowKey = FlowKey { client: Address([0, 0, 0, 1]), client_port_be: 2, service: 3 };
+    const KEY: FlowKey = FlowKey::new(Address([0, 0, 0, 1]), 2, 3);
 
     fn rules() -> Rules {
         Rules::new(&Timeouts {
@@ -215,6 +212,9 @@ mod tests {
         let mut rules = rules();
         rules.losses.push(Loss { what: Lost::Service(3), before_ns: 51 });
         assert_eq!(rules.end(&KEY, &filter(state::PENDING, 100), 100), Some(End::Orphaned));
-        assert_eq!(rules.end(&FlowKey { service: 4, ..KEY }, &filter(state::PENDING, 100), 100), None);
+        assert_eq!(
+            rules.end(&FlowKey::new(KEY.client, KEY.client_port_be, 4), &filter(state::PENDING, 100), 100),
+            None
+        );
     }
 }

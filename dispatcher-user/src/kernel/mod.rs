@@ -6,4 +6,6 @@ pub mod btf;
 pub mod clock;
 pub mod kfunc;
 mod link;
+pub mod object;
 pub mod pin;
+pub mod table;

@@ -42,7 +42,8 @@ fn a_hundred_thousand_spoofed_syns_leave_no_trace_and_a_real_client_is_served() 
     });
     assert!(served > 10, "only {served} requests were served during the flood");
     watch.until(rig, FrontCounter::SynAnswered, u64::from(SYNS / 5 * 6) + served);
-    watch.until(rig, FrontCounter::CookieRefused, u64::from(SYNS / 5));
+    // One guess in 2048 passes for a later segment of a fresh flow, and is dropped without an answer.
+    watch.until(rig, FrontCounter::CookieRefused, u64::from(SYNS / 5 - SYNS / 5 / 200));
     assert_eq!(
         watch.moved(rig, ControlCounter::Dispatched),
         served,

@@ -1,0 +1,452 @@
+//! What becomes of each frame that the kernel's program gave to the slow path: parsed, given to a server with a ticket,
+//! collected, answered or dropped. No sockets here: frames go in, edited or built frames come out, and filters are flipped
+//! after the caller has sent them, or a second segment would overtake the ticket.
+
+mod collecting;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use dispatcher_common::{
+    counter::ControlCounter,
+    epoch::Epoch,
+    filter::{Filter, FlowKey, state},
+    limits::TICKET_LEN,
+    server::ServerEntry,
+    siphash::SipKey,
+    slow_path::{META_LEN, SlowPathMeta, kind},
+    syn_options::SynOptions,
+    ticket::{self, Ticket, TicketWords},
+    tuple::Tuple,
+};
+use dispatcher_core::http::{Head as Parsed, parse_head};
+
+use super::{
+    answer::Answer,
+    collect::{Collection, Destination, Limits, window},
+    frame::{ETHERNET_LEN, Frame, ROOM, flags, set_macs},
+    outbox::{Outbox, Side},
+    template::{Segment, Template},
+    updates::Updates,
+};
+use crate::front::{FilterTable, counters::ControlCounters, dispatch::Dispatch};
+
+/// The filter-table as the engine needs it.
+pub(super) trait Filters: Send + Sync {
+    fn lookup(&self, key: &FlowKey) -> io::Result<Option<Filter>>;
+    /// Returns how many could not be written.
+    fn update_batch(&self, keys: &[FlowKey], filters: &[Filter]) -> usize;
+    fn delete(&self, key: &FlowKey) -> io::Result<bool>;
+}
+
+impl Filters for FilterTable {
+    fn lookup(&self, key: &FlowKey) -> io::Result<Option<Filter>> {
+        Self::lookup(self, key)
+    }
+
+    fn update_batch(&self, keys: &[FlowKey], filters: &[Filter]) -> usize {
+        Self::update_batch(self, keys, filters)
+    }
+
+    fn delete(&self, key: &FlowKey) -> io::Result<bool> {
+        Self::delete(self, key)
+    }
+}
+
+/// The time of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// The kernel's coarse monotonic clock.
+    pub(super) ns: u64,
+    pub(super) epoch: Epoch,
+}
+
+/// What the engines of all queues share: a flow may change its queue.
+pub(super) struct Shared {
+    pub(super) dispatch: Arc<dyn Dispatch>,
+    pub(super) filters: Arc<dyn Filters>,
+    pub(super) counters: Arc<ControlCounters>,
+    ticket_key: SipKey,
+    /// Longest frame above Ethernet.
+    mtu: usize,
+    head_limit: usize,
+    /// Touched only for heads that span segments.
+    collection: Mutex<Collection>,
+    /// Heads in the collection, readable without its lock.
+    collecting: AtomicUsize,
+    /// When a queue last looked for what is due.
+    ticked_ns: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        dispatch: Arc<dyn Dispatch>,
+        filters: Arc<dyn Filters>,
+        counters: Arc<ControlCounters>,
+        ticket_key: SipKey,
+        mtu: usize,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            dispatch,
+            filters,
+            counters,
+            ticket_key,
+            mtu,
+            head_limit: limits.head_limit,
+            collection: Mutex::new(Collection::new(limits)),
+            collecting: AtomicUsize::new(0),
+            ticked_ns: AtomicU64::new(0),
+        }
+    }
+
+    fn count(&self, counter: ControlCounter) {
+        self.counters.increment(counter);
+    }
+
+    fn collection(&self) -> MutexGuard<'_, Collection> {
+        self.collection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_collecting(&self) -> bool {
+        self.collecting.load(Ordering::Acquire) > 0
+    }
+
+    fn usable_server(&self, server: u16) -> Option<ServerEntry> {
+        self.dispatch.server(server).filter(|entry| entry.usable != 0)
+    }
+
+    fn seal(&self, sealing: &Sealing<'_>, to: &Destination, now: Now) -> TicketWords {
+        let ticket = Ticket {
+            kind: ticket::KIND_HAND_OFF,
+            options: sealing.options,
+            priority: to.priority,
+            timestamps: sealing.timestamps,
+            class: to.class,
+            server: to.server,
+        };
+        let segment = ticket::Segment { tuple: sealing.tuple, seq: sealing.seq, ack: sealing.ack };
+        ticket.seal(&self.ticket_key, &segment, now.epoch)
+    }
+}
+
+/// The segment that a ticket is made for.
+struct Sealing<'a> {
+    tuple: &'a Tuple,
+    options: SynOptions,
+    timestamps: bool,
+    seq: u32,
+    ack: u32,
+}
+
+/// What the caller does with a frame that it gave in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Send these bytes of the buffer to the server side.
+    Send {
+        start: usize,
+        end: usize,
+    },
+    Drop,
+}
+
+/// A frame with what the kernel's program said about it.
+struct Arrival {
+    meta: SlowPathMeta,
+    frame: Frame,
+    key: FlowKey,
+}
+
+impl Arrival {
+    fn read(buffer: &[u8]) -> Option<Self> {
+        let (room, bytes) = buffer.split_at_checked(ROOM)?;
+        let meta = &room[ROOM - META_LEN..];
+        let word = |at: usize| u16::from_ne_bytes([meta[at], meta[at + 1]]);
+        let meta = SlowPathMeta {
+            kind: meta[0],
+            options: meta[1],
+            service: word(2),
+            server: word(4),
+            class: word(6),
+        };
+        let frame = Frame::parse(bytes)?;
+        let key = FlowKey::new(frame.tuple.client, frame.tuple.client_port_be, meta.service);
+        Some(Self { meta, frame, key })
+    }
+
+    /// The filter of this flow once its first segment is dealt with.
+    fn filter(&self, state: u8, now: Now) -> Filter {
+        Filter {
+            created_ns: now.ns,
+            last_seen_ns: now.ns,
+            packets: 1,
+            bytes: self.frame.end as u64,
+            handoff_seq: self.frame.seq,
+            handoff_ack: self.frame.ack,
+            state,
+            options: self.meta.options,
+            ..Filter::default()
+        }
+    }
+}
+
+/// Whether a flow with this filter has a server.
+fn is_handed_off(filter: &Filter) -> bool {
+    matches!(filter.state, state::ESTABLISHED | state::CLOSING)
+}
+
+/// One queue's engine.
+pub(super) struct Engine {
+    pub(super) shared: Arc<Shared>,
+    /// Filters to be written once this batch's frames are sent.
+    updates: Updates,
+}
+
+impl Engine {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, updates: Updates::default() }
+    }
+
+    /// Deals with one frame. `buffer` is [`ROOM`] bytes, the last of them the metadata, and the frame. Built frames go to
+    /// `outbox`, before the frame itself if that is sent.
+    pub(super) fn handle(&mut self, buffer: &mut [u8], now: Now, outbox: &mut Outbox) -> Verdict {
+        let Some(arrival) = Arrival::read(buffer) else { return Verdict::Drop };
+        match arrival.meta.kind {
+            kind::FIRST => self.decide(&arrival, buffer, now, outbox),
+            kind::AGAIN => self.again(&arrival, buffer, now, outbox),
+            kind::LATER => self.later(&arrival, buffer, now, outbox),
+            kind::RETICKET => self.reticket(&arrival, buffer, now),
+            _ => Verdict::Drop,
+        }
+    }
+
+    /// Writes the filters of the frames that were sent.
+    pub(super) fn flush(&mut self) {
+        let failed = self.updates.write(&*self.shared.filters);
+        if failed > 0 {
+            self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed as u64);
+        }
+    }
+
+    fn decide(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now, outbox: &mut Outbox) -> Verdict {
+        let frame = &arrival.frame;
+        let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
+        let answer = match parse_head(payload, self.shared.head_limit) {
+            Parsed::Complete(head) => {
+                let decision = self.shared.dispatch.dispatch(arrival.meta.service, &head);
+                match decision.filter(|decision| decision.entry.usable != 0) {
+                    Some(decision) => {
+                        let to = Destination {
+                            server: decision.server,
+                            class: decision.class,
+                            priority: decision.priority,
+                            entry: decision.entry,
+                        };
+                        return self.hand_off(arrival, &to, buffer, now);
+                    }
+                    None => Answer::NoServer,
+                }
+            }
+            Parsed::Partial => return self.begin_collecting(arrival, &buffer[ROOM..], now, outbox),
+            Parsed::Refused(refusal) => Answer::for_status(refusal.status()),
+        };
+        self.answer(arrival, &buffer[ROOM..], answer, now, outbox)
+    }
+
+    /// The quick way: the same frame goes to its server with a ticket.
+    fn hand_off(&mut self, arrival: &Arrival, to: &Destination, buffer: &mut [u8], now: Now) -> Verdict {
+        let verdict = self.send_with_ticket(arrival, to, buffer, now);
+        if verdict != Verdict::Drop {
+            self.shared.count(ControlCounter::Dispatched);
+            let fin = arrival.frame.has(flags::FIN);
+            let state = if fin { state::CLOSING } else { state::ESTABLISHED };
+            let filter = Filter {
+                class: to.class,
+                server: to.server,
+                priority: to.priority,
+                ..arrival.filter(state, now)
+            };
+            self.updates.push(arrival.key, filter);
+        }
+        verdict
+    }
+
+    fn send_with_ticket(&self, arrival: &Arrival, to: &Destination, buffer: &mut [u8], now: Now) -> Verdict {
+        let frame = &arrival.frame;
+        let sealing = Sealing {
+            tuple: &frame.tuple,
+            options: SynOptions(arrival.meta.options),
+            timestamps: frame.timestamps.is_some(),
+            seq: frame.seq,
+            ack: frame.ack,
+        };
+        let words = self.shared.seal(&sealing, to, now);
+        let end = ROOM + frame.end;
+        let start = if frame.has_room() {
+            if frame.end + TICKET_LEN - ETHERNET_LEN > self.shared.mtu {
+                // The kernel would drop it without a word: a client that ignores the MSS that we announced.
+                self.shared.count(ControlCounter::TransmitFailed);
+                return Verdict::Drop;
+            }
+            frame.insert_ticket(buffer, &words);
+            0
+        } else {
+            frame.overwrite_options(&mut buffer[ROOM..], &words);
+            ROOM
+        };
+        set_macs(&mut buffer[start..], &to.entry);
+        Verdict::Send { start, end }
+    }
+
+    /// The first segment again, while the kernel's program saw a pending filter.
+    fn again(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now, outbox: &mut Outbox) -> Verdict {
+        let known = match self.known(arrival, &buffer[ROOM..], now, outbox) {
+            Ok(known) => known,
+            Err(verdict) => return verdict,
+        };
+        let to = match known.filter {
+            Some(filter) if is_handed_off(&filter) && filter.handoff_seq == arrival.frame.seq => {
+                self.destination(filter.server, filter.class, filter.priority)
+            }
+            Some(Filter { state: state::PENDING, .. }) => match known.sent {
+                Some(sent) => Some(sent),
+                None => return self.decide(arrival, buffer, now, outbox),
+            },
+            Some(Filter { state: state::ANSWERED, .. }) => return Verdict::Drop,
+            _ => return self.lost(),
+        };
+        self.send_again(arrival, to, ControlCounter::LaterForwarded, buffer, now)
+    }
+
+    /// Another segment of a flow whose filter was pending when it came.
+    fn later(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now, outbox: &mut Outbox) -> Verdict {
+        let known = match self.known(arrival, &buffer[ROOM..], now, outbox) {
+            Ok(known) => known,
+            Err(verdict) => return verdict,
+        };
+        match (known.filter, known.sent) {
+            (Some(filter), _) if is_handed_off(&filter) => {
+                self.note_close(arrival, filter);
+                self.forward(arrival, filter.server, buffer)
+            }
+            (Some(Filter { state: state::PENDING, .. }), Some(sent)) => {
+                self.forward(arrival, sent.server, buffer)
+            }
+            (Some(Filter { state: state::PENDING, .. }), None) if arrival.frame.has(flags::RST) => {
+                self.forget(&arrival.key);
+                Verdict::Drop
+            }
+            (Some(Filter { state: state::ANSWERED, .. }), _) => Verdict::Drop,
+            _ => self.lost(),
+        }
+    }
+
+    /// The hand-off's segment again, with SACK blocks where the ticket belongs.
+    fn reticket(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now) -> Verdict {
+        let filter = self.look_up(&arrival.key);
+        let priority = filter.map_or(0, |filter| filter.priority);
+        let to = self.destination(arrival.meta.server, arrival.meta.class, priority);
+        self.send_again(arrival, to, ControlCounter::Reticketed, buffer, now)
+    }
+
+    fn send_again(
+        &self,
+        arrival: &Arrival,
+        to: Option<Destination>,
+        counter: ControlCounter,
+        buffer: &mut [u8],
+        now: Now,
+    ) -> Verdict {
+        let Some(to) = to else { return self.unsendable() };
+        let verdict = self.send_with_ticket(arrival, &to, buffer, now);
+        if verdict != Verdict::Drop {
+            self.shared.count(counter);
+        }
+        verdict
+    }
+
+    fn forward(&self, arrival: &Arrival, server: u16, buffer: &mut [u8]) -> Verdict {
+        let Some(entry) = self.shared.usable_server(server) else { return self.unsendable() };
+        set_macs(&mut buffer[ROOM..], &entry);
+        self.shared.count(ControlCounter::LaterForwarded);
+        Verdict::Send { start: ROOM, end: ROOM + arrival.frame.end }
+    }
+
+    /// What the kernel's program does for a FIN or RST that it forwards itself.
+    fn note_close(&mut self, arrival: &Arrival, filter: Filter) {
+        if arrival.frame.has(flags::FIN | flags::RST) && filter.state == state::ESTABLISHED {
+            self.updates.push(arrival.key, Filter { state: state::CLOSING, ..filter });
+        }
+    }
+
+    fn answer(
+        &mut self,
+        arrival: &Arrival,
+        bytes: &[u8],
+        answer: Answer,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Verdict {
+        let frame = &arrival.frame;
+        if !frame.checksum_holds(bytes) {
+            return Verdict::Drop;
+        }
+        let request = &bytes[frame.payload..frame.end];
+        let mut response = Vec::new();
+        answer.write(request, &mut response);
+        let received = request.len() as u32 + u32::from(frame.has(flags::FIN));
+        let segment = Segment {
+            seq: frame.ack,
+            ack: frame.seq.wrapping_add(received),
+            flags: flags::ACK | flags::PSH | flags::FIN,
+            payload: &response,
+        };
+        let window = window(SynOptions(arrival.meta.options));
+        outbox.build(Side::Client, |out| {
+            Template::new(bytes, frame).to_client(out, &segment, window);
+        });
+        self.shared.count(answer.counter());
+        self.updates.push(arrival.key, arrival.filter(state::ANSWERED, now));
+        Verdict::Drop
+    }
+
+    fn destination(&self, server: u16, class: u16, priority: u8) -> Option<Destination> {
+        let entry = self.shared.usable_server(server)?;
+        Some(Destination { server, class, priority, entry })
+    }
+
+    /// The flow's filter: as this batch leaves it, else as it stands in the map.
+    fn look_up(&self, key: &FlowKey) -> Option<Filter> {
+        self.updates.find(key).or_else(|| self.shared.filters.lookup(key).ok().flatten())
+    }
+
+    /// Takes the filter of a flow away whose client is gone.
+    fn forget(&mut self, key: &FlowKey) {
+        self.shared.count(ControlCounter::ClientGone);
+        self.remove_filter(key);
+    }
+
+    fn remove_filter(&mut self, key: &FlowKey) {
+        self.updates.remove(key);
+        if self.shared.filters.delete(key).is_err() {
+            self.shared.count(ControlCounter::FilterUpdateFailed);
+        }
+    }
+
+    fn unsendable(&self) -> Verdict {
+        self.shared.count(ControlCounter::TransmitFailed);
+        Verdict::Drop
+    }
+
+    fn lost(&self) -> Verdict {
+        self.shared.count(ControlCounter::PendingLost);
+        Verdict::Drop
+    }
+}

@@ -1,0 +1,243 @@
+//! A server in the network namespace of the calling thread: a veth pair of which one end has the programs attached, the VIPs
+//! on `lo`, and a packet socket on the other end to play front-end and client.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, PerCpuArray},
+    programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions},
+};
+use dispatcher_common::{
+    counter::BackCounter as Counter,
+    filter::FlowKey,
+    server::{ClassStats, ServerFlow},
+    service::{ServiceEntry, ServiceKey},
+    settings::BackSettings,
+};
+use dispatcher_user::{
+    kernel::{btf::KernelTypes, clock, kfunc},
+    objects,
+};
+
+use crate::{
+    answer::Answer,
+    frame::{KEY, Segment},
+    raw::RawSocket,
+};
+
+pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 11];
+pub(crate) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// Index of the service in every map.
+const SERVICE: u16 = 3;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The programs, attached.
+pub(crate) struct Lab {
+    pub(crate) client: SocketAddr,
+    pub(crate) vip: SocketAddr,
+    ebpf: Ebpf,
+    raw: RawSocket,
+    /// Counters as far as they were expected to move, in map order.
+    seen: Vec<u64>,
+    expected: Vec<Counter>,
+    skipped: bool,
+}
+
+impl Lab {
+    pub(crate) fn start(client: SocketAddr, vip: SocketAddr) -> Self {
+        wire();
+        let mut ebpf = load();
+        let mut services: HashMap<_, ServiceKey, ServiceEntry> =
+            ebpf.map_mut("SERVICES").unwrap().try_into().unwrap();
+        let key = ServiceKey::new(vip.ip().into(), vip.port().to_be());
+        services.insert(key, ServiceEntry { id: SERVICE, ..ServiceEntry::default() }, 0).unwrap();
+        let raw = RawSocket::open("client");
+        let seen = vec![0; Counter::ALL.len()];
+        let mut lab = Self { client, vip, ebpf, raw, seen, expected: Vec::new(), skipped: false };
+        lab.seen = lab.totals();
+        lab
+    }
+
+    /// Ends a scenario that this kernel cannot play.
+    pub(crate) fn skip(&mut self, reason: &str) {
+        eprintln!("skipped: {reason}");
+        self.skipped = true;
+    }
+
+    /// Puts a segment on the wire to the server.
+    pub(crate) fn send(&self, segment: &Segment) {
+        self.send_frame(&segment.frame());
+    }
+
+    pub(crate) fn send_frame(&self, frame: &[u8]) {
+        self.raw.send(frame);
+    }
+
+    /// Waits for a segment of the server, past those that are not wanted.
+    pub(crate) fn answer(&self, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        let next = |lab: &Self| {
+            let frames = std::iter::from_fn(|| lab.raw.receive());
+            frames.filter_map(|frame| Answer::read(&frame)).find(|answer| wanted(answer))
+        };
+        self.wait(next).expect("an answer")
+    }
+
+    /// Asserts that nothing of the kind has come from the server so far.
+    pub(crate) fn assert_no_answer(&self, unwanted: impl Fn(&Answer) -> bool) {
+        let frames = std::iter::from_fn(|| self.raw.receive());
+        let found = frames.filter_map(|frame| Answer::read(&frame)).find(|answer| unwanted(answer));
+        assert_eq!(found, None);
+    }
+
+    /// Waits until a counter has moved once.
+    pub(crate) fn expect(&mut self, counter: Counter) {
+        let index = counter.index() as usize;
+        let wanted = self.seen[index] + 1;
+        let found = self.wait(|lab| Some(lab.totals()[index]).filter(|found| *found >= wanted));
+        assert_eq!(found, Some(wanted), "{}; moved: {:?}", counter.name(), self.moved());
+        self.seen[index] = wanted;
+        self.expected.push(counter);
+    }
+
+    /// Waits until a counter has moved at all.
+    pub(crate) fn expect_some(&mut self, counter: Counter) {
+        let index = counter.index() as usize;
+        let before = self.seen[index];
+        let found = self.wait(|lab| Some(lab.totals()[index]).filter(|found| *found > before));
+        self.seen[index] = found.unwrap_or_else(|| panic!("{}; moved: {:?}", counter.name(), self.moved()));
+        self.expected.push(counter);
+    }
+
+    /// Asserts that these counters have moved as expected, and none else.
+    pub(crate) fn assert_settled(&self, counters: &[Counter]) {
+        if self.skipped {
+            return;
+        }
+        let any = [Counter::SegmentPassed, Counter::OtherPassed];
+        let more: Vec<_> = self.moved().into_iter().filter(|(counter, _)| !any.contains(counter)).collect();
+        assert!(more.is_empty(), "not expected: {more:?}");
+        for counter in Counter::ALL {
+            assert_eq!(self.expected.contains(counter), counters.contains(counter), "{}", counter.name());
+        }
+    }
+
+    /// Counters that moved beyond what was expected, and by how much.
+    fn moved(&self) -> Vec<(Counter, u64)> {
+        let moved = self.totals().into_iter().zip(&self.seen).map(|(now, seen)| now - seen);
+        Counter::ALL.iter().copied().zip(moved).filter(|(_, by)| *by != 0).collect()
+    }
+
+    /// Asks until there is an answer, or patience ends.
+    pub(crate) fn wait<T>(&self, ask: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        let start = Instant::now();
+        loop {
+            let answer = ask(self);
+            if answer.is_some() || start.elapsed() > PATIENCE {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All counters over all CPUs, in map order.
+    fn totals(&self) -> Vec<u64> {
+        let counters: PerCpuArray<_, u64> = self.ebpf.map("COUNTERS").unwrap().try_into().unwrap();
+        Counter::ALL.iter().map(|one| counters.get(&one.index(), 0).unwrap().iter().sum()).collect()
+    }
+
+    /// Statistics of a class, over all CPUs.
+    pub(crate) fn class(&self, class: u16) -> ClassStats {
+        let stats: PerCpuArray<_, ClassStats> = self.ebpf.map("CLASS_STATS").unwrap().try_into().unwrap();
+        stats.get(&u32::from(class), 0).unwrap().iter().fold(ClassStats::default(), |sum, cpu| ClassStats {
+            arrived: sum.arrived + cpu.arrived,
+            answered: sum.answered + cpu.answered,
+            abandoned: sum.abandoned + cpu.abandoned,
+            service_ns: sum.service_ns + cpu.service_ns,
+        })
+    }
+
+    /// Requests held by the server.
+    pub(crate) fn held(&self) -> u64 {
+        let held: Array<_, u64> = self.ebpf.map("HELD").unwrap().try_into().unwrap();
+        held.get(&0, 0).unwrap()
+    }
+
+    /// What the server remembers of the client's flow.
+    pub(crate) fn flow(&mut self) -> Option<ServerFlow> {
+        let key = self.flow_key();
+        self.flows().get(&key, 0).ok()
+    }
+
+    /// Makes the server forget the client's flow, as a full table does.
+    pub(crate) fn forget_flow(&mut self) {
+        let key = self.flow_key();
+        self.flows().remove(&key).unwrap();
+    }
+
+    fn flows(&mut self) -> HashMap<&mut MapData, FlowKey, ServerFlow> {
+        self.ebpf.map_mut("FLOWS").unwrap().try_into().unwrap()
+    }
+
+    fn flow_key(&self) -> FlowKey {
+        FlowKey::new(self.client.ip().into(), self.client.port().to_be(), SERVICE)
+    }
+}
+
+/// Sets a variable of the namespace.
+pub(crate) fn sysctl(name: &str, value: &str) {
+    let path = format!("/proc/sys/net/{name}");
+    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip runs");
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn wire() {
+    for key in ["ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv6/conf/default/accept_dad"] {
+        sysctl(key, "0");
+    }
+    ip("link set lo up");
+    ip("link add client type veth peer name server");
+    ip("link set client address 02:00:00:00:00:01 up");
+    ip("link set server address 02:00:00:00:00:0b up");
+    ip("addr add 198.18.0.11/24 dev server");
+    ip("addr add 2001:db8::11/64 dev server nodad");
+    ip("addr add 198.18.0.100/32 dev lo");
+    ip("addr add 2001:db8::100/128 dev lo nodad");
+    ip("neigh add 198.18.0.1 lladdr 02:00:00:00:00:01 dev server");
+    ip("neigh add 2001:db8::1 lladdr 02:00:00:00:00:01 dev server");
+}
+
+fn load() -> Ebpf {
+    let types = KernelTypes::read().unwrap();
+    let object = kfunc::link(objects::BACK, types.function_id(kfunc::FUNCTION)).unwrap();
+    let mut ebpf = EbpfLoader::new().load(&object).unwrap();
+    let settings = BackSettings {
+        ticket_key: KEY,
+        clock_offset_ns: clock::offset_ns(),
+        tw_rcv_nxt_offset: types.require("sock_common", "skc_tw_rcv_nxt").unwrap(),
+        is_mptcp_offset: types.member_offset("tcp_sock", "is_mptcp").unwrap_or(0),
+        ..BackSettings::default()
+    };
+    let mut map: Array<_, BackSettings> = ebpf.map_mut("SETTINGS").unwrap().try_into().unwrap();
+    map.set(0, settings, 0).unwrap();
+    for (name, hook) in [("back", TcAttachType::Ingress), ("back_out", TcAttachType::Egress)] {
+        let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        program.attach_with_options("server", hook, order).unwrap();
+    }
+    ebpf
+}

@@ -1,0 +1,37 @@
+//! Ring c: a server's TC programs against the running kernel's TCP. Frames go in by a veth, real sockets listen, and the
+//! counters say what became of a segment. Network namespaces, so root and `DISPATCHER_RIG`.
+//!
+//! One file for each part of the programs' table holds scenarios; every one runs for IPv4 and IPv6.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod answer;
+mod connection;
+mod dropped;
+mod frame;
+mod hand_off;
+mod lab;
+mod measured;
+mod negotiated;
+mod passed;
+mod raw;
+mod retired;
+mod scenario;
+
+use dispatcher_common::counter::BackCounter;
+
+#[test]
+fn every_counter_is_reached_by_a_scenario() {
+    let tables = [
+        dropped::SCENARIOS,
+        hand_off::SCENARIOS,
+        measured::SCENARIOS,
+        negotiated::SCENARIOS,
+        passed::SCENARIOS,
+        retired::SCENARIOS,
+    ];
+    for counter in BackCounter::ALL {
+        let is_reached = tables.iter().copied().flatten().any(|scenario| scenario.counters.contains(counter));
+        assert!(is_reached, "no scenario reaches {}", counter.name());
+    }
+}

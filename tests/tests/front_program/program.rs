@@ -1,0 +1,221 @@
+//! The loaded program with its maps, and one run of it.
+
+use std::{
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
+    programs::{TestRun, TestRunOptions, Xdp},
+};
+use dispatcher_common::{
+    address::Address,
+    cookie,
+    counter::FrontCounter,
+    epoch::{EPOCH_SHIFT, Epoch},
+    filter::{Filter, FlowKey},
+    server::{ServerEntry, Traffic},
+    service::{ServiceEntry, ServiceKey},
+    settings::FrontSettings,
+    siphash::SipKey,
+    syn_options::SynOptions,
+};
+
+use crate::{
+    crowd,
+    segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
+};
+
+pub(crate) const COOKIE_KEY: SipKey = SipKey { k0: 11, k1: 22 };
+pub(crate) const TICKET_KEY: SipKey = SipKey { k0: 33, k1: 44 };
+/// Key epoch of all runs; the clock stands in its middle.
+pub(crate) const EPOCH: Epoch = Epoch(1_000);
+pub(crate) const SERVER: u16 = 3;
+pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 13];
+pub(crate) const PRIORITY: u8 = 5;
+pub(crate) const MSS_IPV4: u16 = 1444;
+pub(crate) const MSS_IPV6: u16 = 1424;
+/// Room of the filter-table in these tests.
+pub(crate) const MAX_FILTERS: u32 = 4;
+
+/// Id of the service of a family.
+pub(crate) fn service_id(family: Family) -> u16 {
+    match family {
+        Family::Ipv4 => 6,
+        Family::Ipv6 => 7,
+    }
+}
+
+/// The cookie of a handshake of our client in this epoch or an earlier one.
+pub(crate) fn cookie_of(family: Family, options: SynOptions, isn: u32, epoch: Epoch) -> u32 {
+    cookie::make(&COOKIE_KEY, &family.tuple(), options, isn, epoch)
+}
+
+/// The key of our client's flow.
+pub(crate) fn flow_key(family: Family) -> FlowKey {
+    FlowKey::new(Address::from(family.client()), CLIENT_PORT.to_be(), service_id(family))
+}
+
+/// What one run gave.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) action: u32,
+    /// Metadata, if any, and frame.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) duration: Duration,
+}
+
+pub(crate) struct Program {
+    ebpf: Ebpf,
+    /// Keeps the AF_XDP socket of queue 0 open; never bound, which is enough for a redirect map to point at it.
+    slow_path: Option<OwnedFd>,
+}
+
+impl Program {
+    /// Loads the object and fills the maps for one server and one service of each family. `None`, with a word on standard
+    /// error, without root.
+    pub(crate) fn load() -> Option<Self> {
+        // SAFETY: no argument, no requirement.
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("skipped: loading an XDP program needs root; run it by `sudo -E`");
+            return None;
+        }
+        let ebpf = EbpfLoader::new()
+            .map_max_entries("FILTERS", MAX_FILTERS)
+            .load(dispatcher_user::objects::FRONT)
+            .expect("the object loads");
+        let mut program = Self { ebpf, slow_path: None };
+        for name in ["front", "pass"] {
+            program.xdp(name).load().expect("the verifier accepts the program");
+        }
+        program.fill();
+        Some(program)
+    }
+
+    fn xdp(&mut self, name: &str) -> &mut Xdp {
+        self.ebpf.program_mut(name).unwrap().try_into().unwrap()
+    }
+
+    fn fill(&mut self) {
+        let mut services: HashMap<_, ServiceKey, ServiceEntry> =
+            HashMap::try_from(self.ebpf.map_mut("SERVICES").unwrap()).unwrap();
+        for family in Family::BOTH {
+            let entry = ServiceEntry { id: service_id(family), priority: PRIORITY, reserved: 0 };
+            for port in [PORT, 0] {
+                let key = ServiceKey::new(Address::from(family.vip()), port.to_be());
+                services.insert(key, entry, 0).unwrap();
+            }
+        }
+        self.set_two_arm(false);
+        self.set_server(true);
+        self.set_out(true);
+        self.set_slow_path(true);
+    }
+
+    pub(crate) fn set_two_arm(&mut self, two_arm: bool) {
+        let settings = FrontSettings {
+            cookie_key: COOKIE_KEY,
+            ticket_key: TICKET_KEY,
+            clock_offset_ns: (((EPOCH.0 as u64) << EPOCH_SHIFT) + (1 << (EPOCH_SHIFT - 1)))
+                .wrapping_sub(coarse_clock_ns()),
+            mss_ipv4: MSS_IPV4,
+            mss_ipv6: MSS_IPV6,
+            two_arm: two_arm as u32,
+        };
+        let mut map: Array<_, FrontSettings> =
+            Array::try_from(self.ebpf.map_mut("SETTINGS").unwrap()).unwrap();
+        map.set(0, settings, 0).unwrap();
+    }
+
+    pub(crate) fn set_server(&mut self, usable: bool) {
+        let entry = ServerEntry { mac: SERVER_MAC, source_mac: FRONT_MAC, usable: usable as u32 };
+        let mut map: Array<_, ServerEntry> = Array::try_from(self.ebpf.map_mut("SERVERS").unwrap()).unwrap();
+        map.set(SERVER as u32, entry, 0).unwrap();
+    }
+
+    pub(crate) fn set_out(&mut self, present: bool) {
+        const LOOPBACK: u32 = 1;
+        let mut map = DevMap::try_from(self.ebpf.map_mut("OUT").unwrap()).unwrap();
+        // Interface 0 empties the slot.
+        map.set(0, if present { LOOPBACK } else { 0 }, None, 0).unwrap();
+    }
+
+    pub(crate) fn set_slow_path(&mut self, present: bool) {
+        let mut map = XskMap::try_from(self.ebpf.map_mut("XSKS").unwrap()).unwrap();
+        if present && self.slow_path.is_none() {
+            let socket = xdp_socket();
+            map.set(0, socket.as_raw_fd(), 0).unwrap();
+            self.slow_path = Some(socket);
+        } else if !present && self.slow_path.take().is_some() {
+            map.unset(0).unwrap();
+        }
+    }
+
+    pub(crate) fn filters(&mut self) -> HashMap<&mut MapData, FlowKey, Filter> {
+        HashMap::try_from(self.ebpf.map_mut("FILTERS").unwrap()).unwrap()
+    }
+
+    pub(crate) fn clear_filters(&mut self) {
+        let mut filters = self.filters();
+        let keys: Vec<FlowKey> = filters.keys().map(Result::unwrap).collect();
+        keys.iter().for_each(|key| filters.remove(key).unwrap());
+    }
+
+    /// All counters, summed over the CPUs, in map order.
+    pub(crate) fn counters(&self) -> Vec<u64> {
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.ebpf.map("COUNTERS").unwrap()).unwrap();
+        let sum = |values: PerCpuValues<u64>| values.iter().sum();
+        FrontCounter::ALL.iter().map(|counter| sum(map.get(&counter.index(), 0).unwrap())).collect()
+    }
+
+    /// What the server was sent, summed over the CPUs.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let map: PerCpuArray<_, Traffic> =
+            PerCpuArray::try_from(self.ebpf.map("SERVER_TRAFFIC").unwrap()).unwrap();
+        let values = map.get(&(SERVER as u32), 0).unwrap();
+        values.iter().fold(Traffic::default(), |sum, one| Traffic {
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
+
+    /// Runs a program once on a frame.
+    pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Run {
+        let mut output = vec![0; frame.len() + 256];
+        let result = self
+            .xdp(name)
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut output),
+                ..TestRunOptions::default()
+            })
+            .expect("the kernel runs the program");
+        output.truncate(result.data_size_out as usize);
+        Run { action: result.return_value, bytes: output, duration: result.duration }
+    }
+
+    /// Runs `front` once on a frame that has no room before it.
+    pub(crate) fn run_crowded(&mut self, frame: &[u8]) -> Run {
+        let program = self.xdp("front").fd().unwrap().as_fd().as_raw_fd();
+        let (action, bytes) = crowd::run(program, frame);
+        Run { action, bytes, duration: Duration::ZERO }
+    }
+}
+
+fn xdp_socket() -> OwnedFd {
+    // SAFETY: plain integers; the result is checked before it is owned.
+    unsafe {
+        let fd = libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+        assert!(fd >= 0, "AF_XDP socket: {}", std::io::Error::last_os_error());
+        OwnedFd::from_raw_fd(fd)
+    }
+}
+
+fn coarse_clock_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is writable and large enough.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) }, 0);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
