@@ -17,7 +17,8 @@ pub enum TableKind {
     /// It keeps its server, and is first set by the first dispatch of its class.
     #[default]
     Sticky,
-    /// As sticky, and hot classes have more than one server.
+    /// As sticky, but entries follow the work that is asked for instead of reports, and hot classes have more than one
+    /// server.
     Replicated,
 }
 
@@ -53,7 +54,8 @@ impl BindTable {
     /// Of `servers` the one with the least T; where T is equal the one with fewer bound classes, then the lower id. An idle
     /// cluster has T = 0 everywhere, and without this rule all classes would begin on its first server.
     pub(super) fn least_loaded<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> Option<&'a Server> {
-        servers.min_by_key(|server| (server.load_us(), self.bound.of(server.id()), server.id()))
+        let rank = |server: &Server| (self.bound.of(server.id()), server.id());
+        servers.min_by(|a, b| a.load_us().cmp(&b.load_us()).then_with(|| rank(a).cmp(&rank(b))))
     }
 
     /// Empty replica sets for the table's classes, if it is of the kind that has them.

@@ -85,10 +85,6 @@ impl Context {
             Choice { server: bound.id(), outcome: Outcome::Hit }
         })
     }
-
-    fn has_set(&self, class: ClassId) -> bool {
-        self.replicas.as_ref().is_some_and(|replicas| !replicas.others(class).is_empty())
-    }
 }
 
 impl Policy for Context {
@@ -111,11 +107,10 @@ impl Policy for Context {
     }
 
     fn reported(&mut self, _server: ServerId, classes: &[ClassId], servers: &ServerView<'_>) {
-        for &class in classes {
-            // The servers of a set share the class's requests: the one that holds most of them now says nothing.
-            if !self.has_set(class) {
-                self.table.refresh(class, servers);
-            }
+        // Entries of classes with sets follow demand: a server that holds most of a class's requests because it has just
+        // been relieved of the class must not get it back.
+        if self.replicas.is_none() {
+            classes.iter().for_each(|&class| self.table.refresh(class, servers));
         }
     }
 

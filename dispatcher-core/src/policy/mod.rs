@@ -8,6 +8,7 @@
 mod bind_table;
 mod bounded_hash;
 mod context;
+mod even_out;
 mod hash;
 mod join_idle_queue;
 mod lard;

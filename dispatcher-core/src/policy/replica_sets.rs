@@ -1,14 +1,16 @@
-//! Replica sets of hot classes: which servers a class has beside its entry in the bind-table. Owns when a set grows and
-//! shrinks; who of a set gets a request is `context`'s.
+//! Replica sets of hot classes: which servers a class has beside its entry in the bind-table, by the work that requests
+//! ask for. Owns when a set grows and shrinks; who of a set gets a request is `context`'s, moving classes without a set
+//! to even out servers is `even_out`'s.
 //!
-//! A class gets one more server when it is often moved (8 of its requests, and a quarter of all since its set last grew
-//! or the window began): the server that the last one went to. Once in a window of requests it gets one, too, if its share of the
-//! service's work is more than a quarter of a server above what its set stands for. A set whose class was not often moved
-//! for a whole window, and would have a quarter of a server to spare without it, gives up its most loaded server. So a class
-//! on a slow server moves by growing and shrinking, and one that is silent ends with one server.
+//! A class gets one more server when it is often moved (16 of its requests, and half of all since its set last grew or
+//! the window began): the server that the last one went to. At the end of a window of requests it gets one, too, if its share
+//! of the service's work is more than a quarter of a server above what its set stands for. A set whose class was not often
+//! moved for a whole window, and would have a quarter of a server to spare without it, gives up its most loaded server. So a
+//! class with a set leaves a slow server by growing and shrinking, and one that is silent ends with one server.
 //!
-//! Work is counted in expected service times, a server's fair share is the Nth part. Only classes above it need a set, and
-//! all needs together are at most N servers, so that is the limit of all sets together: K + N entries at most.
+//! Work is counted in expected service times, half of it being forgotten with every window. A server's fair share is the Nth
+//! part. Only classes above it need a set, and all needs together are at most N servers, so that is the limit of all sets
+//! together: K + N entries at most.
 
 use super::{BindTable, Choice, Outcome, server_set::ServerSet};
 use crate::{
@@ -16,41 +18,45 @@ use crate::{
     ids::{ClassId, ServerId},
 };
 
-/// Fewest requests of a window, and how many it has for each class if that is more.
+/// Requests of a window for each class, so that chance is small beside demand; and bounds, so that windows neither follow
+/// chance when classes are few nor take for ever.
+const WINDOW_PER_CLASS: u32 = 32;
 const MIN_WINDOW: u32 = 1024;
-const WINDOW_PER_CLASS: u32 = 16;
+const MAX_WINDOW: u32 = 65_536;
 
 /// A class is often moved when this many of its requests were, and one in so many.
-const OFTEN: u32 = 8;
-const OFTEN_ONE_IN: u32 = 4;
+const OFTEN: u32 = 16;
+const OFTEN_ONE_IN: u32 = 2;
 
-/// What happened to a class: its share of the window, and since its set changed.
+/// What is known of a class.
 #[derive(Debug, Clone, Copy, Default)]
-struct Heat {
-    /// In this window.
-    work_us: u64,
+pub(super) struct Heat {
+    /// Of this window, half of the one before, a quarter of that before, and so on.
+    pub(super) work_us: u64,
     /// Since the set last grew for being moved, or the window began.
     requests: u32,
     moved: u32,
     /// In this window.
     often_moved: bool,
     /// Its servers beside its entry.
-    others: ServerSet,
+    pub(super) others: ServerSet,
 }
 
 /// The sets of all classes of one service.
 #[derive(Debug, Clone)]
 pub(super) struct ReplicaSets {
-    base: ClassId,
-    heats: Vec<Heat>,
+    pub(super) base: ClassId,
+    pub(super) heats: Vec<Heat>,
+    /// By server, to even out.
+    pub(super) demands_us: Vec<u64>,
     window: u32,
     requests: u32,
 }
 
 impl ReplicaSets {
     pub(super) fn new(base: ClassId, class_count: usize) -> Self {
-        let window = (class_count as u32).saturating_mul(WINDOW_PER_CLASS).max(MIN_WINDOW);
-        Self { base, heats: vec![Heat::default(); class_count], window, requests: 0 }
+        let window = (class_count as u32).saturating_mul(WINDOW_PER_CLASS).clamp(MIN_WINDOW, MAX_WINDOW);
+        Self { base, heats: vec![Heat::default(); class_count], demands_us: Vec::new(), window, requests: 0 }
     }
 
     /// The servers of `class` beside its entry.
@@ -65,7 +71,7 @@ impl ReplicaSets {
         self.heats.iter().map(|heat| heat.others.len()).sum()
     }
 
-    /// Lets a dispatch count, after which sets and entries of classes with sets may change.
+    /// Lets a dispatch count, after which sets and entries may change.
     pub(super) fn count(
         &mut self,
         class: ClassId,
@@ -97,12 +103,12 @@ impl ReplicaSets {
         }
     }
 
-    /// Ends a window: each set changes by one server at most.
+    /// Ends a window: each set changes by one server at most, then single classes may move.
     fn review(&mut self, table: &mut BindTable, servers: &ServerView<'_>) {
         let total_us: u64 = self.heats.iter().map(|heat| heat.work_us).sum();
         let server_count = servers.iter().count() as u64;
         for place in 0..self.heats.len() {
-            let class = ClassId(self.base.0 + place as u16);
+            let class = self.class(place);
             self.remove_ineligible(place, class, table, servers);
             let heat = self.heats[place];
             let size = 1 + heat.others.len() as u64;
@@ -113,8 +119,10 @@ impl ReplicaSets {
             } else if needed < total_us * (4 * size).saturating_sub(5) && !heat.often_moved {
                 self.shrink(place, class, table, servers);
             }
-            let others = self.heats[place].others;
-            self.heats[place] = Heat { others, ..Heat::default() };
+        }
+        self.even_out(table, servers);
+        for heat in &mut self.heats {
+            *heat = Heat { work_us: heat.work_us / 2, others: heat.others, ..Heat::default() };
         }
         self.requests = 0;
     }
@@ -168,6 +176,10 @@ impl ReplicaSets {
             heat.others.remove(server.id());
             table.adopt(class, server.id());
         }
+    }
+
+    pub(super) fn class(&self, place: usize) -> ClassId {
+        ClassId(self.base.0 + place as u16)
     }
 
     fn place(&self, class: ClassId) -> Option<usize> {

@@ -63,6 +63,22 @@ proptest! {
     }
 
     #[test]
+    fn no_load_breaks_a_bound_of_replica_sets(threshold in 0_u32..100, steps in steps()) {
+        let table = TableKind::Replicated;
+        let load_threshold = LoadThreshold::Requests(threshold);
+        let mut bench = Bench::new(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, 3);
+        for step in &steps {
+            let (eligible, _) = make(&mut bench, step);
+            for i in 0..60 {
+                let class = ClassId(step.3.min(i % CLASSES as u16));
+                let chosen = bench.choose(class).map(|choice| choice.0);
+                prop_assert!(chosen.map_or(eligible.is_empty(), |server| eligible.contains(&server)));
+                prop_assert!(bench.policy.entries() <= CLASSES + 3);
+            }
+        }
+    }
+
+    #[test]
     fn the_same_seed_makes_the_same_choices(settings in settings(), steps in steps()) {
         let run = || {
             let mut bench = Bench::new(&settings, 3);

@@ -9,12 +9,17 @@ fn replicated(server_count: u16) -> Bench {
     Bench::idle(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, server_count)
 }
 
-/// A window of requests of which class A has `share` in 16, on servers that are idle before each.
-fn window(bench: &mut Bench, share: u64) {
-    for i in 0..1024_u64 {
-        let class = if i % 16 < share { A } else { [B, C, D][(i % 3) as usize] };
+/// A window of requests, the classes of which repeat `pattern`, on servers that are idle before each.
+fn window_of(bench: &mut Bench, pattern: &[ClassId]) {
+    for &class in pattern.iter().cycle().take(1024) {
         bench.choose(class);
     }
+}
+
+/// A window of which class A has `share` in 16, the others the rest.
+fn window(bench: &mut Bench, share: usize) {
+    let pattern: Vec<_> = (0..48).map(|i| if i % 16 < share { A } else { [B, C, D][i % 3] }).collect();
+    window_of(bench, &pattern);
 }
 
 /// All servers that requests of class A go to while every dispatch counts.
@@ -37,7 +42,7 @@ fn a_class_that_is_often_moved_gets_the_server_that_it_is_moved_to() {
     let mut bench = replicated(3);
     assert_eq!(bench.choose(A), Some((0, Outcome::Unbound)));
     bench.report(0, [3, 0, 0, 0], [10; 4]);
-    for _ in 0..8 {
+    for _ in 0..16 {
         assert_eq!(bench.choose(A), Some((1, Outcome::Moved)));
     }
     assert_eq!((bench.choose(A), bench.policy.entries()), (Some((1, Outcome::Hit)), 2));
@@ -68,10 +73,11 @@ fn a_class_above_the_fair_share_gets_what_it_needs_and_gives_it_back() {
         window(&mut bench, share);
         assert_eq!(servers_of_a(&mut bench).len(), 2);
     }
-    // 4/16 are 1.0: not below 0.75, so both stay. 2/16 are 0.5, so one goes.
-    window(&mut bench, 4);
+    // Of windows with 4/16, and half of those before, A has 1.2, 1.1, …: not below 0.75, so both stay.
+    (0..3).for_each(|_| window(&mut bench, 4));
     assert_eq!(servers_of_a(&mut bench).len(), 2);
-    window(&mut bench, 2);
+    // 2/16 are 0.5, so one goes as soon as the windows before are forgotten.
+    (0..3).for_each(|_| window(&mut bench, 2));
     assert_eq!(servers_of_a(&mut bench).len(), 1);
 }
 
@@ -89,7 +95,7 @@ fn a_class_leaves_a_slow_server_by_growing_and_shrinking() {
     let mut bench = replicated(3);
     bench.choose(A);
     bench.report(0, [3, 0, 0, 0], [1000, 10, 10, 10]);
-    (0..8).for_each(|_| assert_eq!(bench.choose(A), Some((1, Outcome::Moved))));
+    (0..16).for_each(|_| assert_eq!(bench.choose(A), Some((1, Outcome::Moved))));
     assert_eq!(bench.policy.entries(), 2);
     // The rest of the window in which the set grew, and a whole one.
     (0..2).for_each(|_| window(&mut bench, 1));
@@ -126,10 +132,35 @@ fn all_sets_together_have_at_most_one_entry_for_each_server() {
 }
 
 #[test]
-fn reports_do_not_rebind_a_class_with_a_set() {
+fn reports_do_not_rebind_a_class() {
     let mut bench = replicated(3);
-    window(&mut bench, 8);
-    let entry = bench.bound()[0];
+    assert_eq!(bench.choose(A), Some((0, Outcome::Unbound)));
     bench.report(2, [1, 0, 0, 0], [10; 4]);
-    assert_eq!(bench.bound()[0], entry);
+    assert_eq!(bench.bound()[0], Some(0));
+    bench.drain(0, true);
+    assert_eq!(bench.choose(A), Some((2, Outcome::Hit)), "but they say who is next when its server is out");
+}
+
+#[test]
+fn classes_move_from_the_server_with_most_demand_to_the_one_with_least() {
+    let mut bench = replicated(2);
+    assert_eq!([A, B, C, D].map(|class| bench.choose(class).unwrap().0), [0, 1, 0, 1]);
+    // Of 16 requests A and C have 6, B and D 2: 12 at server 0, 4 at server 1. A goes, which makes it 6 and 10, then B
+    // comes for it, 8 and 8.
+    window_of(&mut bench, &[A, C, A, C, A, C, B, D, A, C, A, C, A, C, B, D]);
+    assert_eq!(bench.bound(), [1, 0, 0, 1].map(Some));
+    (0..3).for_each(|_| window_of(&mut bench, &[A, C, A, C, A, C, B, D]));
+    assert_eq!(bench.bound(), [1, 0, 0, 1].map(Some));
+}
+
+#[test]
+fn a_slow_server_keeps_as_much_as_it_can_do() {
+    let mut bench = replicated(2);
+    bench.report(1, [0; 4], [30; 4]);
+    assert_eq!([A, B, C, D].map(|class| bench.choose(class).unwrap().0), [0, 1, 0, 1]);
+    // All classes have a quarter: 2 · 10 µs at server 0, 2 · 30 at server 1. B goes, which makes it 30 and 30.
+    window_of(&mut bench, &[A, B, C, D]);
+    assert_eq!(bench.bound(), [0, 0, 0, 1].map(Some));
+    (0..3).for_each(|_| window_of(&mut bench, &[A, B, C, D]));
+    assert_eq!(bench.bound(), [0, 0, 0, 1].map(Some));
 }
