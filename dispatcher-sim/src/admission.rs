@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use crate::{request::Request, settings::FrontSettings};
 
+/// Most requests that wait outside; a listen queue is not endless either.
+const MAX_OUTSIDE: usize = 65_536;
+
 /// The door.
 #[derive(Debug, Clone)]
 pub struct Admission {
@@ -36,9 +39,13 @@ impl Admission {
         self.inside -= 1;
     }
 
-    /// A request stays outside until there is room.
-    pub fn wait(&mut self, request: Request) {
-        self.outside.push_back(request);
+    /// A request stays outside until there is room inside; false when there is no room outside either.
+    pub fn wait(&mut self, request: Request) -> bool {
+        let waits = self.outside.len() < MAX_OUTSIDE;
+        if waits {
+            self.outside.push_back(request);
+        }
+        waits
     }
 
     /// Who comes in now.

@@ -36,6 +36,8 @@ pub enum Next {
 #[derive(Debug, Clone)]
 pub struct Clients {
     settings: WorkloadSettings,
+    /// When they ask by themselves; not at all when requests come from outside.
+    arrival: Option<ArrivalKind>,
     miss_us: u32,
     contexts: Vec<Context>,
     popularity: Popularity,
@@ -62,8 +64,18 @@ impl Clients {
             gap_us: workload.mean_service_us() / f64::from(settings.cluster.servers),
             arrivals: random::stream(settings.run.seed, Stream::Arrivals),
             choices: random::stream(settings.run.seed, Stream::Contexts),
+            arrival: Some(workload.arrival),
             settings: workload.clone(),
         }
+    }
+
+    /// Nobody: requests come from outside, each on a connection of its own.
+    #[must_use]
+    pub fn outside(settings: &Settings) -> Self {
+        let mut settings = settings.clone();
+        settings.workload.arrival = ArrivalKind::Open;
+        (settings.workload.per_connection, settings.workload.idle) = (1, 0);
+        Self { arrival: None, ..Self::new(&settings, 1) }
     }
 
     /// Notes everybody's first request.
@@ -71,7 +83,7 @@ impl Clients {
         for connection in 0..self.connections.len() as u32 {
             agenda.after(self.think_us(), Event::Ask { connection });
         }
-        if self.settings.arrival != ArrivalKind::Closed {
+        if self.arrival.is_some_and(|arrival| arrival != ArrivalKind::Closed) {
             agenda.after(self.next_arrival_us(0), Event::Arrive);
         }
     }

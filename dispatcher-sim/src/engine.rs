@@ -91,6 +91,12 @@ impl Engine {
         self.let_in();
     }
 
+    /// Whether a request that comes now need not wait outside.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.door.has_room()
+    }
+
     /// The simulation's clock in µs.
     #[must_use]
     pub fn now_us(&self) -> u64 {
@@ -179,9 +185,9 @@ impl Engine {
         }
         let over_limit = self.over_limit;
         match over_limit {
-            OverLimit::Wait => self.door.wait(request),
+            OverLimit::Wait if self.door.wait(request) => {}
             OverLimit::Evict if self.evict_anywhere(request.level) => self.dispatch(request),
-            OverLimit::Evict | OverLimit::Reject => self.refuse(&request),
+            _ => self.refuse(&request),
         }
     }
 

@@ -27,6 +27,7 @@ pub mod overload;
 pub mod plot;
 pub mod popularity;
 pub mod random;
+pub mod replay;
 pub mod request;
 pub mod run;
 pub mod server;

@@ -1,4 +1,4 @@
-//! Our default against LARD and LARD/R in every cell of a grid: servers, contexts, popularity, and what ails the cluster.
+//! Ours against LARD and LARD/R in every cell of a grid: servers, contexts, popularity, and what ails the cluster.
 
 use std::{io, path::Path};
 
@@ -93,10 +93,10 @@ impl Cell {
     }
 }
 
-/// Our default, with as many classes as we want it to need at most.
+/// Ours with replica sets, and as many classes as it may need.
 #[must_use]
 pub fn ours() -> Contender {
-    Contender::context(TableKind::default(), MAX_ENTRIES)
+    Contender::context(TableKind::Replicated, MAX_ENTRIES)
 }
 
 /// Those that ours is compared with.

@@ -3,6 +3,7 @@
 
 mod config_file;
 mod outcome;
+mod replay;
 mod simulate;
 mod table;
 
@@ -50,6 +51,8 @@ enum Command {
     Show(ShowArgs),
     /// Compare policies in a simulated cluster; needs no network and no rights
     Simulate(simulate::SimulateArgs),
+    /// Replay access logs under all policies: which one, which K and which T_load suit a site
+    Replay(replay::ReplayArgs),
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +109,7 @@ impl Cli {
             }
             Command::Show(arguments) => show(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
+            Command::Replay(arguments) => replay::run(&arguments),
         }
     }
 }
@@ -182,6 +186,8 @@ mod tests {
             "dispatcher simulate sweep classes=10,20,50 --popularity zipf --json",
             "dispatcher simulate matrix --policy context:replicated:128 --out matrix.csv",
             "dispatcher simulate overload --out docs/figures",
+            "dispatcher replay a.log b.log.gz --servers 4 --cache 256MB --service-time 2ms --out plots",
+            "dispatcher replay - --format common --time-format %d:%H:%M:%S --pace saturate",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -193,6 +199,8 @@ mod tests {
             "dispatcher simulate run --policy lucky",
             "dispatcher simulate run --levels 1,2",
             "dispatcher simulate figure 7",
+            "dispatcher replay",
+            "dispatcher replay a.log --format morse",
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -1,0 +1,79 @@
+//! Which K and T_load a site should choose, from the outcomes of a replay over a grid of both.
+
+use dispatcher_core::policy::{Context, LoadThreshold, TableKind};
+
+use crate::{
+    contender::Contender,
+    plot::{Curve, Look},
+    run::Outcome,
+};
+
+/// K of the grid.
+pub const CLASSES: [u16; 7] = [10, 20, 50, 100, 200, 500, 1000];
+
+/// T_load of the grid, in mean service times.
+const THRESHOLDS: [u32; 4] = [8, 16, 48, 128];
+
+/// A hit rate is as good as the best if it is no more below it.
+const HIT_RATE_SLACK: f64 = 0.005;
+
+/// A 99th percentile is as good as the best if it is no more times that.
+const P99_SLACK: f64 = 1.05;
+
+/// What to choose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Advice {
+    /// The contender with that K and T_load.
+    pub contender: Contender,
+    /// What it reached.
+    pub outcome: Outcome,
+}
+
+/// Our policy over the grid.
+#[must_use]
+pub fn grid(table: TableKind) -> Vec<Contender> {
+    let mut grid = Vec::new();
+    for count in THRESHOLDS {
+        for classes in CLASSES {
+            let mut contender = Contender::context(table, classes);
+            contender.policy.load_threshold = LoadThreshold::Requests(count);
+            grid.push(contender);
+        }
+    }
+    grid
+}
+
+/// Of the outcomes of our policy whose hit rate is as good as the best, those whose p99 is as good as the best among them; of
+/// these the one with the fewest classes, because each is an entry, and then the lowest T_load, because it parts sooner
+/// from a server in trouble.
+#[must_use]
+pub fn advise(results: &[(Contender, Outcome)]) -> Option<Advice> {
+    let ours = || results.iter().filter(|(contender, _)| contender.policy.name == Context::NAME);
+    let best_rate = ours().map(|(_, outcome)| outcome.hit_rate).fold(0.0, f64::max);
+    let good = || ours().filter(|(_, outcome)| outcome.hit_rate >= best_rate - HIT_RATE_SLACK);
+    let best_p99 = good().map(|(_, outcome)| outcome.p99_ms).fold(f64::INFINITY, f64::min);
+    let best = good().filter(|(_, outcome)| outcome.p99_ms <= best_p99 * P99_SLACK);
+    let (contender, outcome) = best.min_by_key(|(contender, _)| {
+        let threshold = match contender.policy.load_threshold {
+            LoadThreshold::Requests(count) => count,
+            LoadThreshold::Work(_) => u32::MAX,
+        };
+        (contender.classes, threshold)
+    })?;
+    Some(Advice { contender: contender.clone(), outcome: outcome.clone() })
+}
+
+/// Hit rate over K, a curve for each T_load.
+pub(super) fn curves(results: &[(Contender, Outcome)]) -> Vec<Curve> {
+    let curve = |(index, count): (u32, u32)| {
+        let threshold = LoadThreshold::Requests(count);
+        let ours = results.iter().filter(|(contender, _)| {
+            contender.policy.name == Context::NAME && contender.policy.load_threshold == threshold
+        });
+        let mut points: Vec<_> =
+            ours.map(|(contender, outcome)| (f64::from(contender.classes), outcome.hit_rate)).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Curve { label: format!("context, T_load {count}x"), look: Look::Scale(index * 333), points }
+    };
+    (0..).zip(THRESHOLDS).map(curve).filter(|curve| !curve.points.is_empty()).collect()
+}
