@@ -24,7 +24,10 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(client: Address, client_port_be: u16, service: u16) -> Self {
-        Self { client, client_port_be, service, reserved: 0 }
+        let [first, second] = client.halves();
+        let third = client_port_be as u64 | (service as u64) << 16;
+        // SAFETY: of one size, and all bits are a key.
+        unsafe { core::mem::transmute::<[u64; 3], Self>([first, second, third]) }
     }
 }
 

@@ -19,7 +19,9 @@ impl ServiceKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(vip: Address, port_be: u16) -> Self {
-        Self { vip, port_be, reserved: [0; 3] }
+        let [first, second] = vip.halves();
+        // SAFETY: of one size, and all bits are a key.
+        unsafe { core::mem::transmute::<[u64; 3], Self>([first, second, port_be as u64]) }
     }
 }
 

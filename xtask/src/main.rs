@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything around the dispatcher that is not the dispatcher. One file a command.
 
+mod bench;
 mod demo;
 mod interrupt;
 mod lab;
@@ -17,7 +18,7 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    about = "Set-up, demo, tests and the lab of the dispatcher"
+    about = "Set-up, demo, tests, benchmarks and the lab of the dispatcher"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -36,6 +37,8 @@ enum Task {
     },
     /// Run all tests, those in the rig included (needs root)
     Test,
+    /// Measure what packets, requests and responses cost, beside HAProxy and direct connections (needs root, 2 minutes)
+    Bench,
     /// A lab of client, switch, front-end and servers to play with (needs root)
     #[command(subcommand)]
     Rig(Lab),
@@ -82,6 +85,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Task::Demo { ipv6 } => demo::run(ipv6),
         Task::Test => rings::run(),
+        Task::Bench => bench::run(),
         Task::Rig(Lab::Up { servers, two_arm, ipv6 }) => {
             lab::up(servers, two_arm, ipv6).map(|()| ExitCode::SUCCESS)
         }

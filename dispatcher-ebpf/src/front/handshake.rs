@@ -8,7 +8,7 @@ use dispatcher_common::{
     tuple::Tuple,
 };
 
-use super::segment::{Segment, now_ns};
+use super::{clock, segment::Segment};
 
 /// The sequence number of our answer to a SYN.
 #[inline(always)]
@@ -56,5 +56,5 @@ fn check_outlined(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: u32
 /// nothing newer than what we sent. So its first `TSval` is never older than ours and passes the client's PAWS check.
 #[inline(always)]
 pub(super) fn timestamp_ms() -> u32 {
-    (now_ns() / 1_000_000) as u32
+    (clock::now_ns() / 1_000_000) as u32
 }

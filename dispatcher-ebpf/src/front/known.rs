@@ -8,16 +8,11 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::header::tcp_flag;
 
-use super::{
-    forward, maps, reply,
-    segment::{Segment, now_ns},
-    slow_path, ticket,
-    verdict::Verdict,
-};
+use super::{clock, forward, maps, reply, segment::Segment, slow_path, ticket, verdict::Verdict};
 
 #[inline(always)]
 pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey, filter: &mut Filter) -> Verdict {
-    let now_ns = now_ns();
+    let now_ns = clock::now_ns();
     filter.last_seen_ns = now_ns;
     filter.packets += 1;
     filter.bytes += segment.frame.len_bytes() as u64;

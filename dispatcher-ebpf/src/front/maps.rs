@@ -14,6 +14,8 @@ use dispatcher_common::{
     settings::FrontSettings,
 };
 
+use super::clock::Clock;
+
 /// Port of the entry that stands for a VIP as such; the loader adds one for each VIP. Fragments and packets with extension
 /// headers do not show their port.
 pub(super) const ANY_PORT: u16 = 0;
@@ -37,6 +39,9 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FrontCounter::
 
 #[map]
 static SERVER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_SERVERS as u32, 0);
+
+#[map]
+static CLOCK: PerCpuArray<Clock> = PerCpuArray::with_max_entries(1, 0);
 
 /// AF_XDP socket of each RX queue.
 #[map]
@@ -69,6 +74,13 @@ pub(super) fn count_traffic(server: u16, bytes: usize) {
             (*traffic).bytes += bytes as u64;
         }
     }
+}
+
+/// What this CPU remembers of the clock.
+#[inline(always)]
+pub(super) fn clock() -> Option<&'static mut Clock> {
+    // SAFETY: as in `count`; any bits are a valid `Clock`.
+    CLOCK.get_ptr_mut(0).map(|clock| unsafe { &mut *clock })
 }
 
 #[inline(always)]

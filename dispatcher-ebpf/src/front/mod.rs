@@ -4,6 +4,7 @@
 //! `request` first segments, `icmp` path-MTU messages. They act through `forward`, `ticket`, `reply` and `slow_path`, and each
 //! gives a `Verdict`, which is counted here.
 
+mod clock;
 mod forward;
 mod frame;
 mod handshake;

@@ -8,8 +8,9 @@ use dispatcher_common::{
 };
 
 use super::{
+    clock,
     maps::{self, Refused},
-    segment::{Segment, now_ns},
+    segment::Segment,
     slow_path,
     verdict::Verdict,
 };
@@ -41,7 +42,7 @@ fn insert_pending(
     bytes: u64,
     [options, priority]: [u8; 2],
 ) -> Result<(), Refused> {
-    let now_ns = now_ns();
+    let now_ns = clock::now_ns();
     let filter = Filter {
         created_ns: now_ns,
         last_seen_ns: now_ns,

@@ -1,6 +1,6 @@
 //! A TCP segment for a service: the frame, its description and what holds for the service.
 
-use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 use dispatcher_common::{
     epoch::Epoch,
     filter::FlowKey,
@@ -9,7 +9,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{frame::Frame, packet::Packet};
 
-use super::{frame, maps};
+use super::{clock, frame, maps};
 
 pub(super) struct Segment<'a> {
     pub(super) ctx: &'a XdpContext,
@@ -40,13 +40,6 @@ impl<'a> Segment<'a> {
     /// Key epoch of this moment.
     #[inline(always)]
     pub(super) fn epoch(&self) -> Epoch {
-        Epoch::at(now_ns().wrapping_add(self.settings.clock_offset_ns))
+        Epoch::at(clock::now_ns().wrapping_add(self.settings.clock_offset_ns))
     }
-}
-
-/// The kernel's coarse monotonic clock: ticks of 1 to 10 ms, a fraction of the cost of the fine one.
-#[inline(always)]
-pub(super) fn now_ns() -> u64 {
-    // SAFETY: no argument, no requirement (Linux 5.11).
-    unsafe { bpf_ktime_get_coarse_ns() }
 }

@@ -2,7 +2,7 @@
 //! read; the numbers come from `meter`, `host` and `flows`, the form from the decision core.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -133,10 +133,10 @@ impl FrontEnds {
             } else {
                 (Ipv4Addr::UNSPECIFIED, 0).into()
             };
-            if !sockets.contains_key(&address.is_ipv6()) {
+            if let Entry::Vacant(place) = sockets.entry(address.is_ipv6()) {
                 let socket = std::net::UdpSocket::bind(own)?;
                 socket.set_nonblocking(true)?;
-                sockets.insert(address.is_ipv6(), UdpSocket::from_std(socket)?);
+                place.insert(UdpSocket::from_std(socket)?);
             }
         }
         Ok(Self { sockets, addresses: addresses.to_vec(), unreachable: Vec::new() })

@@ -1,0 +1,36 @@
+//! The kernel's coarse monotonic clock: steps of 1 to 10 ms. Each CPU asks for it once a tick and remembers the answer; a tick
+//! costs a load, asking as much as half of all else that a known flow needs.
+
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, generated::bpf_jiffies64};
+
+use super::maps;
+
+/// What a CPU remembers.
+#[repr(C)]
+pub(super) struct Clock {
+    tick: u64,
+    now_ns: u64,
+}
+
+/// The current tick, to see that what was remembered is of this one.
+#[inline(always)]
+pub(super) fn tick() -> u64 {
+    // SAFETY: no argument, no requirement (Linux 5.6, a load since 5.8).
+    unsafe { bpf_jiffies64() }
+}
+
+#[inline(always)]
+pub(super) fn now_ns() -> u64 {
+    let Some(clock) = maps::clock() else { return ask() };
+    let tick = tick();
+    if clock.tick != tick {
+        *clock = Clock { tick, now_ns: ask() };
+    }
+    clock.now_ns
+}
+
+#[inline(always)]
+fn ask() -> u64 {
+    // SAFETY: no argument, no requirement (Linux 5.11).
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
