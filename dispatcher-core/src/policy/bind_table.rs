@@ -1,4 +1,4 @@
-//! The bind-table: class → server, kept by Eq. 1 and 2 of the paper. Owns both ways of keeping it; when to depart
+//! The bind-table: class → server, kept by Eq. 1 and 2 of the paper. Owns the ways of keeping it; when to depart
 //! from it is `context`'s.
 
 use std::cmp::Ordering;

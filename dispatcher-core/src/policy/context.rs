@@ -107,8 +107,8 @@ impl Policy for Context {
     }
 
     fn reported(&mut self, _server: ServerId, classes: &[ClassId], servers: &ServerView<'_>) {
-        // Entries of classes with sets follow demand: a server that holds most of a class's requests because it has just
-        // been relieved of the class must not get it back.
+        // A replicated table follows demand: a server that has just been relieved of a class still holds most of its
+        // requests, and must not get it back for that.
         if self.replicas.is_none() {
             classes.iter().for_each(|&class| self.table.refresh(class, servers));
         }
