@@ -49,7 +49,7 @@ impl Admission {
     }
 
     /// Who comes in now.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn let_in(&mut self) -> Option<Request> {
         if self.has_room() { self.outside.pop_front() } else { None }
     }
 

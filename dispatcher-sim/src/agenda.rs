@@ -92,17 +92,17 @@ impl Agenda {
     }
 
     /// Moves the clock to the next event and gives it.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn take_next(&mut self) -> Option<Event> {
         let entry = if self.regular_is_next() { self.regular.pop_front() } else { self.entries.pop() }?;
         self.now_us = entry.at_us;
         Some(entry.event)
     }
 
-    /// As [`next`](Self::next), but no event after `until_us`; then the clock moves there.
-    pub fn next_until(&mut self, until_us: u64) -> Option<Event> {
+    /// As [`take_next`](Self::take_next), but no event after `until_us`; then the clock moves there.
+    pub fn take_until(&mut self, until_us: u64) -> Option<Event> {
         let next = if self.regular_is_next() { self.regular.front() } else { self.entries.peek() };
         if next.is_some_and(|entry| entry.at_us <= until_us) {
-            return self.next();
+            return self.take_next();
         }
         self.now_us = self.now_us.max(until_us);
         None
@@ -131,9 +131,9 @@ mod tests {
         agenda.at(5, Event::Tick);
         agenda.at(3, Event::Arrive);
         agenda.regularly(5, Event::Deliver);
-        assert_eq!(agenda.next_until(2), None);
+        assert_eq!(agenda.take_until(2), None);
         assert_eq!(agenda.now_us(), 2);
-        let order = [agenda.next(), agenda.next(), agenda.next(), agenda.next()];
+        let order = [agenda.take_next(), agenda.take_next(), agenda.take_next(), agenda.take_next()];
         assert_eq!(order, [Some(Event::Arrive), Some(Event::Tick), Some(Event::Deliver), None]);
         assert_eq!(agenda.now_us(), 5);
     }

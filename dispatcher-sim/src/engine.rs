@@ -70,14 +70,14 @@ impl Engine {
 
     /// The next event happens.
     pub fn step(&mut self) {
-        if let Some(event) = self.agenda.next() {
+        if let Some(event) = self.agenda.take_next() {
             self.happen(event);
         }
     }
 
     /// All events up to a moment happen.
     pub fn advance(&mut self, until_us: u64) {
-        while let Some(event) = self.agenda.next_until(until_us) {
+        while let Some(event) = self.agenda.take_until(until_us) {
             self.happen(event);
         }
     }
@@ -193,7 +193,7 @@ impl Engine {
 
     /// Those who wait outside come in while there is room.
     fn let_in(&mut self) {
-        while let Some(request) = self.door.next() {
+        while let Some(request) = self.door.let_in() {
             self.dispatch(request);
         }
     }

@@ -150,7 +150,8 @@ impl Plot {
     {
         let mut mesh = chart.configure_mesh();
         mesh.x_desc(&self.x_label).y_desc(&self.y_label).label_style((FONT, 13)).axis_desc_style((FONT, 15));
-        mesh.light_line_style(WHITE).bold_line_style(RGBColor(225, 225, 225)).x_labels(17).draw()?;
+        mesh.x_label_formatter(&|x| plain(*x)).y_label_formatter(&|y| plain(*y));
+        mesh.max_light_lines(0).bold_line_style(RGBColor(225, 225, 225)).x_labels(17).draw()?;
         for curve in &self.curves {
             let colour = curve.look.colour();
             chart.draw_series(LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)))?;
@@ -182,6 +183,12 @@ impl Plot {
         let highest = highest.fold(0.0, f64::max);
         if highest > 0.0 { highest * 1.05 } else { 1.0 }
     }
+}
+
+/// A number without needless zeros.
+fn plain(number: f64) -> String {
+    let text = format!("{number:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn mark<C>(marker: Marker, at: C, colour: RGBColor) -> Circle<C, i32> {

@@ -1,5 +1,7 @@
 //! What holds in every simulation: nothing is lost, and the same seed gives the same bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use dispatcher_core::policy::NAMES;
 use dispatcher_sim::{
     batch::{self, Job},

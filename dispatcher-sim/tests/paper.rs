@@ -1,5 +1,7 @@
 //! What the paper's figures show, in runs small enough for every day: see `docs/simulation.md` for the full ones.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use dispatcher_core::policy::TableKind;
 use dispatcher_sim::{contender::Contender, run, settings::Settings};
 

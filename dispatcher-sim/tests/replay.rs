@@ -1,5 +1,7 @@
 //! Replay from end to end: a log of the simulator's own requests, and a real one where it is at hand.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::{
     fs::{self, File},
     io::{BufWriter, Cursor, Write},

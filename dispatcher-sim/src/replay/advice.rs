@@ -20,6 +20,10 @@ const HIT_RATE_SLACK: f64 = 0.005;
 /// A 99th percentile is as good as the best if it is no more times that.
 const P99_SLACK: f64 = 1.05;
 
+/// The busiest server is not too busy at so many times the mean; a few large classes can be worse, and then latency does not
+/// show it until the site grows.
+const IMBALANCE_SLACK: f64 = 1.25;
+
 /// What to choose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advice {
@@ -44,8 +48,8 @@ pub fn grid(table: TableKind) -> Vec<Contender> {
 }
 
 /// Of the outcomes of our policy whose hit rate is as good as the best, those whose p99 is as good as the best among them; of
-/// these the one with the fewest classes, because each is an entry, and then the lowest T_load, because it parts sooner
-/// from a server in trouble.
+/// these one whose servers are busy alike, if there is any, with the fewest classes, because each is an entry, and then the
+/// lowest T_load, because it parts sooner from a server in trouble.
 #[must_use]
 pub fn advise(results: &[(Contender, Outcome)]) -> Option<Advice> {
     let ours = || results.iter().filter(|(contender, _)| contender.policy.name == Context::NAME);
@@ -53,12 +57,12 @@ pub fn advise(results: &[(Contender, Outcome)]) -> Option<Advice> {
     let good = || ours().filter(|(_, outcome)| outcome.hit_rate >= best_rate - HIT_RATE_SLACK);
     let best_p99 = good().map(|(_, outcome)| outcome.p99_ms).fold(f64::INFINITY, f64::min);
     let best = good().filter(|(_, outcome)| outcome.p99_ms <= best_p99 * P99_SLACK);
-    let (contender, outcome) = best.min_by_key(|(contender, _)| {
+    let (contender, outcome) = best.min_by_key(|(contender, outcome)| {
         let threshold = match contender.policy.load_threshold {
             LoadThreshold::Requests(count) => count,
             LoadThreshold::Work(_) => u32::MAX,
         };
-        (contender.classes, threshold)
+        (outcome.imbalance > IMBALANCE_SLACK, contender.classes, threshold)
     })?;
     Some(Advice { contender: contender.clone(), outcome: outcome.clone() })
 }
