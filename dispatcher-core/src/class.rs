@@ -104,9 +104,20 @@ impl ClassMap {
         })
     }
 
+    /// The very object that a request asks for: a hash of host and path, and of the query if the class key has it.
+    /// All front-ends, the simulator and log replay compute the same.
+    #[must_use]
+    pub fn target(&self, head: &RequestHead<'_>) -> u64 {
+        self.digest(head, true)
+    }
+
     fn hash(&self, head: &RequestHead<'_>) -> u64 {
+        self.digest(head, self.key == ClassKey::HostAndPath)
+    }
+
+    fn digest(&self, head: &RequestHead<'_>, with_host: bool) -> u64 {
         let mut hasher = SipHasher24::new_with_key(HASH_KEY);
-        if self.key == ClassKey::HostAndPath {
+        if with_host {
             head.hostname().bytes().for_each(|b| hasher.write_u8(b.to_ascii_lowercase()));
         }
         hasher.write(head.path.as_bytes());
@@ -123,12 +134,20 @@ mod tests {
     use super::*;
     use crate::http::{Head, parse_head};
 
-    fn class(map: &ClassMap, host: &str, target: &str) -> ClassId {
+    fn read<T>(host: &str, target: &str, look: impl FnOnce(&RequestHead<'_>) -> T) -> T {
         let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         match parse_head(text.as_bytes(), 1000) {
-            Head::Complete(head) => map.classify(&head),
+            Head::Complete(head) => look(&head),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn class(map: &ClassMap, host: &str, target: &str) -> ClassId {
+        read(host, target, |head| map.classify(head))
+    }
+
+    fn target(map: &ClassMap, host: &str, target: &str) -> u64 {
+        read(host, target, |head| map.target(head))
     }
 
     fn rule(name: &str, prefix: Option<&str>, suffix: Option<&str>, host: Option<&str>) -> ClassRule {
@@ -172,5 +191,15 @@ mod tests {
     fn the_hash_never_changes() {
         let map = ClassMap::new(ClassId(0), vec![], 1000, ClassKey::Path);
         assert_eq!((class(&map, "a", "/"), class(&map, "a", "/index.html")), (ClassId(385), ClassId(859)));
+    }
+
+    #[test]
+    fn a_target_is_an_object_of_a_host_whatever_its_class() {
+        let map = ClassMap::new(ClassId(0), vec![rule("all", Some("/"), None, None)], 1, ClassKey::Path);
+        assert_eq!(target(&map, "a", "/x?1"), target(&map, "A:80", "/x?2"));
+        assert_ne!(target(&map, "a", "/x"), target(&map, "a", "/y"));
+        assert_ne!(target(&map, "a", "/x"), target(&map, "b", "/x"));
+        let map = ClassMap::new(ClassId(0), vec![], 1, ClassKey::PathAndQuery);
+        assert_ne!(target(&map, "a", "/x?1"), target(&map, "a", "/x?2"));
     }
 }

@@ -6,6 +6,7 @@ mod back;
 mod defaults;
 mod error;
 mod front;
+mod policy;
 mod quantity;
 mod secret_source;
 mod server;

@@ -1,5 +1,5 @@
 //! `[[service]]` and `[[service.class]]` of the front-end's configuration. Owns their defaults and what they may refer
-//! to; the numbering of classes over services is `front`'s.
+//! to; the numbering of classes over services is `front`'s, the keys of policies are `policy`'s.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -10,13 +10,14 @@ use toml::Spanned;
 use super::{
     address, defaults,
     error::{ConfigError, Source},
-    quantity::{Threshold, within},
+    policy::{PolicyKeys, TableWord},
+    quantity::{Period, Threshold, within},
     server::ServerConfig,
 };
 use crate::{
     class::{ClassKey, ClassMap, ClassRule},
     ids::{ClassId, Priority, ServerId},
-    policy::{self, Context, LoadThreshold, PolicySettings, TableKind},
+    policy::PolicySettings,
 };
 
 /// One service.
@@ -68,6 +69,13 @@ pub(super) struct ServiceFile {
     policy: Option<Spanned<String>>,
     table: Option<Spanned<TableWord>>,
     load_threshold: Option<Spanned<Threshold>>,
+    t_low: Option<Spanned<i64>>,
+    t_high: Option<Spanned<i64>>,
+    max_targets: Option<Spanned<i64>>,
+    set_timeout: Option<Spanned<Period>>,
+    balance_factor: Option<Spanned<i64>>,
+    rif_quantile: Option<Spanned<i64>>,
+    probe_pool: Option<Spanned<i64>>,
     classes: Option<Spanned<i64>>,
     class_key: Option<KeyWord>,
     priority: Option<Spanned<i64>>,
@@ -82,13 +90,6 @@ pub(super) struct ClassFile {
     path_prefix: Option<String>,
     path_suffix: Option<String>,
     host: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum TableWord {
-    Faithful,
-    Sticky,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -115,7 +116,19 @@ pub(super) fn convert(
         vips: vips(source, &file.vip, servers)?,
         port: port(source, file.port)?,
         servers: members(source, file.servers, servers)?,
-        policy: policy_settings(source, file.policy, file.table, file.load_threshold)?,
+        policy: PolicyKeys {
+            policy: file.policy,
+            table: file.table,
+            load_threshold: file.load_threshold,
+            t_low: file.t_low,
+            t_high: file.t_high,
+            max_targets: file.max_targets,
+            set_timeout: file.set_timeout,
+            balance_factor: file.balance_factor,
+            rif_quantile: file.rif_quantile,
+            probe_pool: file.probe_pool,
+        }
+        .convert(source)?,
         rules: rules(source, file.class)?,
         hash_classes: hash_classes as u16,
         class_key: match file.class_key {
@@ -182,36 +195,6 @@ fn members(
     }
     members.sort_unstable();
     Ok(members)
-}
-
-fn policy_settings(
-    source: Source<'_>,
-    name: Option<Spanned<String>>,
-    table: Option<Spanned<TableWord>>,
-    threshold: Option<Spanned<Threshold>>,
-) -> Result<PolicySettings, ConfigError> {
-    if let Some(name) = name.as_ref().filter(|name| !policy::NAMES.contains(&name.get_ref().as_str())) {
-        let error = policy::UnknownPolicy { name: name.get_ref().clone() };
-        return Err(source.error(name.span(), error.to_string()));
-    }
-    let name = name.map_or_else(|| Context::NAME.to_owned(), Spanned::into_inner);
-    let spans = [
-        ("table", table.as_ref().map(Spanned::span)),
-        ("load_threshold", threshold.as_ref().map(Spanned::span)),
-    ];
-    for (key, span) in spans {
-        if let Some(span) = span.filter(|_| name != Context::NAME) {
-            return Err(source.error(span, format!("{key} means nothing to policy {name:?}; remove it")));
-        }
-    }
-    Ok(PolicySettings {
-        name,
-        table: table.map_or(TableKind::default(), |word| match word.into_inner() {
-            TableWord::Faithful => TableKind::Faithful,
-            TableWord::Sticky => TableKind::Sticky,
-        }),
-        load_threshold: threshold.map_or(LoadThreshold::default(), |threshold| threshold.into_inner().0),
-    })
 }
 
 fn rules(source: Source<'_>, files: Vec<ClassFile>) -> Result<Vec<ClassRule>, ConfigError> {

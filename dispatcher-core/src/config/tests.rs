@@ -15,7 +15,7 @@ use super::{
 use crate::{
     class::ClassKey,
     ids::{ClassId, ServerId},
-    policy::{LoadThreshold, TableKind},
+    policy::{self, LardSettings, LoadThreshold, PolicySettings, PrequalSettings, TableKind},
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/configuration.md");
@@ -114,6 +114,56 @@ port = 80"#;
     let config = front("#SERVICE", more).unwrap();
     assert_eq!(config.services.iter().map(|s| s.class_base).collect::<Vec<_>>(), [ClassId(0), ClassId(6)]);
     assert_eq!((config.class_count(), config.services[1].class_map().base()), (26, ClassId(6)));
+}
+
+#[test]
+fn every_policy_is_accepted_with_its_own_parameters() {
+    for (name, more) in policy::NAMES.iter().map(|name| (*name, "")).chain([
+        ("context", "table = \"replicated\"\nload_threshold = \"600ms\""),
+        ("lard", "t_low = 55\nt_high = 66\nmax_targets = 1000"),
+        ("lard-r", "t_low = 55\nt_high = 66\nmax_targets = 1000\nset_timeout = \"5s\""),
+        ("bounded-hash", "balance_factor = 150"),
+        ("prequal", "rif_quantile = 90\nprobe_pool = 8"),
+    ]) {
+        let config = front("#SERVICE", &format!("policy = \"{name}\"\n{more}")).unwrap();
+        let settings = &config.services[0].policy;
+        let mut expected = PolicySettings { name: name.into(), ..PolicySettings::default() };
+        match (name, more.is_empty()) {
+            ("context", false) => {
+                expected.table = TableKind::Replicated;
+                expected.load_threshold = LoadThreshold::Work(Duration::from_millis(600));
+            }
+            ("lard" | "lard-r", false) => {
+                expected.lard = LardSettings { t_low: 55, t_high: 66, max_targets: 1000, ..expected.lard };
+            }
+            ("bounded-hash", false) => expected.balance_factor_percent = 150,
+            ("prequal", false) => expected.prequal = PrequalSettings { rif_quantile_percent: 90, pool: 8 },
+            _ => {}
+        }
+        if more.contains("set_timeout") {
+            expected.lard.set_timeout = Duration::from_secs(5);
+        }
+        assert_eq!(settings, &expected);
+        assert_eq!(settings.build(ClassId(0), 1).unwrap().name(), name);
+    }
+}
+
+#[test]
+fn the_document_gives_every_policy_and_its_defaults() {
+    let default = PolicySettings::default();
+    let names: Vec<_> = policy::NAMES.iter().map(|name| format!("`{name}`")).collect();
+    for row in [
+        format!("| `policy` | {} | `context` |", names.join(", ")),
+        format!("| `t_low` | requests, 1 to 1000000 | `{}` |", default.lard.t_low),
+        format!("| `t_high` | requests, 1 to 1000000 | `{}` |", default.lard.t_high),
+        format!("| `max_targets` | targets, 1 to 16777216 | `{}` |", default.lard.max_targets),
+        format!("| `set_timeout` | duration, `100ms` to `24h` | `{}s` |", default.lard.set_timeout.as_secs()),
+        format!("| `balance_factor` | percent, 100 to 1000 | `{}` |", default.balance_factor_percent),
+        format!("| `rif_quantile` | percent, 1 to 100 | `{}` |", default.prequal.rif_quantile_percent),
+        format!("| `probe_pool` | servers, 2 to 256 | `{}` |", default.prequal.pool),
+    ] {
+        assert!(DOCUMENT.contains(&row), "{row}");
+    }
 }
 
 #[test]
@@ -222,7 +272,7 @@ fn every_mistake_of_a_service_is_named_with_its_line() {
         ("#SERVICE", "servers = [\"server2\"]", 12, "server \"server2\" is not defined; add a [[server]]"),
         ("#SERVICE", "servers = [\"server1\",\n\"server1\"]", 13, "listed twice; remove one"),
         ("#SERVICE", "servers = []", 12, "servers is empty"),
-        ("#SERVICE", "policy = \"wrr\"", 12, "unknown policy \"wrr\"; use one of: context, round-robin"),
+        ("#SERVICE", "policy = \"wrr\"", 12, "unknown policy \"wrr\"; use one of: context, lard, lard-r, "),
         ("#SERVICE", "policy = \"round-robin\"\ntable = \"sticky\"", 13, "table means nothing to policy"),
         ("#SERVICE", "load_threshold = \"1s\"\npolicy = \"round-robin\"", 12, "load_threshold means nothing"),
         (
@@ -232,6 +282,26 @@ fn every_mistake_of_a_service_is_named_with_its_line() {
             "load_threshold: invalid value: string \"48\", expected a multiple of the mean service time or a duration",
         ),
         ("#SERVICE", "table = \"lru\"", 12, "unknown variant `lru`"),
+        ("#SERVICE", "t_low = 5", 12, "t_low means nothing to policy \"context\"; remove it"),
+        ("#SERVICE", "policy = \"lard\"\nset_timeout = \"20s\"", 13, "set_timeout means nothing to policy"),
+        ("#SERVICE", "policy = \"lard\"\nt_low = 65", 13, "t_low is 65, not below t_high, 65; lower it"),
+        ("#SERVICE", "policy = \"lard\"\nt_high = 25", 13, "t_low is 25, not below t_high, 25; lower it"),
+        ("#SERVICE", "policy = \"lard\"\nmax_targets = 0", 13, "max_targets is 0; use 1 to 16777216"),
+        (
+            "#SERVICE",
+            "policy = \"lard-r\"\nset_timeout = \"1ms\"",
+            13,
+            "set_timeout is 1ms; use 100ms to 24h",
+        ),
+        (
+            "#SERVICE",
+            "policy = \"bounded-hash\"\nbalance_factor = 99",
+            13,
+            "balance_factor is 99; use 100 to",
+        ),
+        ("#SERVICE", "policy = \"hash\"\nbalance_factor = 125", 13, "balance_factor means nothing"),
+        ("#SERVICE", "policy = \"prequal\"\nrif_quantile = 101", 13, "rif_quantile is 101; use 1 to 100"),
+        ("#SERVICE", "policy = \"prequal\"\nprobe_pool = 1", 13, "probe_pool is 1; use 2 to 256"),
         ("#SERVICE", "class_key = \"query\"", 12, "unknown variant `query`"),
         ("#SERVICE", "priority = 8", 12, "priority is 8; use 0 to 7"),
         ("#SERVICE", "classes = 0", 12, "classes is 0; use 1 to 1024"),

@@ -1,8 +1,9 @@
-//! The bind-table: class → server, kept by Eq. 1 and 2 of the paper. Owns both ways of keeping it; when to depart
+//! The bind-table: class → server, kept by Eq. 1 and 2 of the paper. Owns the ways of keeping it; when to depart
 //! from it is `context`'s.
 
 use std::cmp::Ordering;
 
+use super::{replica_sets::ReplicaSets, server_counts::ServerCounts};
 use crate::{
     cluster::{Server, ServerView},
     ids::{ClassId, ServerId},
@@ -16,6 +17,9 @@ pub enum TableKind {
     /// It keeps its server, and is first set by the first dispatch of its class.
     #[default]
     Sticky,
+    /// As sticky, but entries follow the work that is asked for instead of reports, and hot classes have more than one
+    /// server.
+    Replicated,
 }
 
 /// The bind-table of one service.
@@ -25,14 +29,14 @@ pub struct BindTable {
     base: ClassId,
     entries: Vec<Option<ServerId>>,
     /// How many classes each server has.
-    bound: Vec<u32>,
+    bound: ServerCounts,
 }
 
 impl BindTable {
     /// An empty table for `class_count` classes from `base` on.
     #[must_use]
     pub fn new(kind: TableKind, base: ClassId, class_count: usize) -> Self {
-        Self { kind, base, entries: vec![None; class_count], bound: Vec::new() }
+        Self { kind, base, entries: vec![None; class_count], bound: ServerCounts::default() }
     }
 
     /// The server of `class`; `None` also for classes of other services.
@@ -41,10 +45,23 @@ impl BindTable {
         *self.entries.get(self.place(class)?)?
     }
 
-    /// How many classes are bound to `server`.
+    /// How many classes are bound.
     #[must_use]
-    pub fn bound_to(&self, server: ServerId) -> u32 {
-        self.bound.get(server.index()).copied().unwrap_or(0)
+    pub fn entries(&self) -> usize {
+        self.bound.total()
+    }
+
+    /// Of `servers` the one with the least T; where T is equal the one with fewer bound classes, then the lower id. An idle
+    /// cluster has T = 0 everywhere, and without this rule all classes would begin on its first server.
+    pub(super) fn least_loaded<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> Option<&'a Server> {
+        let rank = |server: &Server| (self.bound.of(server.id()), server.id());
+        servers.min_by(|a, b| a.load_us().cmp(&b.load_us()).then_with(|| rank(a).cmp(&rank(b))))
+    }
+
+    /// Empty replica sets for the table's classes, if it is of the kind that has them.
+    pub(super) fn replica_sets(&self) -> Option<ReplicaSets> {
+        let has_sets = self.kind == TableKind::Replicated;
+        has_sets.then(|| ReplicaSets::new(self.base, self.entries.len()))
     }
 
     /// Sets the entry of `class` from the reports: `argmax_i H(class, i)`.
@@ -55,9 +72,9 @@ impl BindTable {
         }
     }
 
-    /// Notes that the first request of an unbound class went to `server`. A faithful table learns only from reports.
+    /// Binds `class` to `server` because of a dispatch. A faithful table learns only from reports.
     pub fn adopt(&mut self, class: ClassId, server: ServerId) {
-        if self.kind == TableKind::Sticky {
+        if self.kind != TableKind::Faithful {
             self.set(class, Some(server));
         }
     }
@@ -65,15 +82,8 @@ impl BindTable {
     fn set(&mut self, class: ClassId, server: Option<ServerId>) {
         let Some(entry) = self.place(class).and_then(|place| self.entries.get_mut(place)) else { return };
         let old = std::mem::replace(entry, server);
-        if let Some(old) = old {
-            self.bound[old.index()] -= 1;
-        }
-        if let Some(new) = server {
-            if self.bound.len() <= new.index() {
-                self.bound.resize(new.index() + 1, 0);
-            }
-            self.bound[new.index()] += 1;
-        }
+        old.into_iter().for_each(|old| self.bound.take(old));
+        server.into_iter().for_each(|new| self.bound.add(new));
     }
 
     fn place(&self, class: ClassId) -> Option<usize> {
@@ -87,7 +97,7 @@ fn strongest(class: ClassId, servers: &ServerView<'_>) -> Option<ServerId> {
     let holding = servers.iter().filter(|server| share(server, class).0 > 0);
     let strongest = holding.reduce(|best, server| match compare_shares(server, best, class) {
         Ordering::Greater => server,
-        Ordering::Equal if server.load() < best.load() => server,
+        Ordering::Equal if server.load_us() < best.load_us() => server,
         _ => best,
     });
     strongest.map(Server::id)

@@ -1,16 +1,35 @@
-//! Policies: which eligible server gets a request. Owns the trait and the list of names; each policy has a file of
-//! its own. A policy sees servers only through [`ServerView`], so it cannot choose one that is down.
+//! Policies: which eligible server gets a request. Owns the trait; each policy has a file of its own that says its rule,
+//! its source, what it keeps in the front-end and when to choose it. A policy sees servers only through [`ServerView`],
+//! so it cannot choose one that is down.
+//!
+//! The paper's policies weigh work (T of a server). Those from elsewhere count requests as their sources do: q of the
+//! last report and own dispatches since.
 
 mod bind_table;
+mod bounded_hash;
 mod context;
+mod even_out;
+mod hash;
+mod join_idle_queue;
+mod lard;
+mod lard_r;
+mod prequal;
+mod random;
+mod replica_sets;
 mod round_robin;
+mod server_counts;
+mod server_set;
+mod settings;
+mod spread;
+mod target_table;
 #[cfg(test)]
 mod tests;
+mod two_choices;
+mod weighted_round_robin;
 
 use std::{fmt::Debug, time::Duration};
 
 use rand::Rng;
-use thiserror::Error;
 
 use crate::{
     cluster::ServerView,
@@ -18,11 +37,18 @@ use crate::{
 };
 
 pub use bind_table::{BindTable, TableKind};
+pub use bounded_hash::BoundedHash;
 pub use context::{Context, LoadThreshold};
+pub use hash::Hash;
+pub use join_idle_queue::JoinIdleQueue;
+pub use lard::{Lard, LardSettings};
+pub use lard_r::LardR;
+pub use prequal::{Prequal, PrequalSettings};
+pub use random::Random;
 pub use round_robin::RoundRobin;
-
-/// All names that a configuration may give.
-pub const NAMES: &[&str] = &[Context::NAME, RoundRobin::NAME];
+pub use settings::{NAMES, PolicySettings, UnknownPolicy};
+pub use two_choices::TwoChoices;
+pub use weighted_round_robin::WeightedRoundRobin;
 
 /// What a policy may know of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +57,26 @@ pub struct Classified {
     pub class: ClassId,
     /// Priority.
     pub priority: Priority,
+    /// Hash of the very object that it asks for, see [`ClassMap::target`](crate::class::ClassMap::target).
+    pub target: Option<u64>,
 }
 
-/// How a choice relates to the server that the class is bound to.
+impl Classified {
+    /// What policies by target tell requests apart by: the target, or the class where none is known.
+    #[must_use]
+    pub fn target_or_class(&self) -> u64 {
+        self.target.unwrap_or(self.class.0.into())
+    }
+}
+
+/// How a choice relates to the server that the class is bound to, or the target where a policy binds those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The class's own server.
+    /// Its own server.
     Hit,
-    /// Another server, because the class's own is too busy.
+    /// Another server, because its own is too busy.
     Moved,
-    /// The class has no server of its own, or the policy knows no such thing.
+    /// It has no server of its own, or the policy knows no such thing.
     Unbound,
 }
 
@@ -77,50 +113,9 @@ pub trait Policy: Debug + Send {
         let _ = class;
         None
     }
-}
 
-/// Which policy a service has, and its parameters. Parameters of other policies are ignored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicySettings {
-    /// One of [`NAMES`].
-    pub name: String,
-    /// How `context` keeps its table.
-    pub table: TableKind,
-    /// T_load of `context`.
-    pub load_threshold: LoadThreshold,
-}
-
-impl Default for PolicySettings {
-    fn default() -> Self {
-        Self {
-            name: Context::NAME.into(),
-            table: TableKind::default(),
-            load_threshold: LoadThreshold::default(),
-        }
-    }
-}
-
-/// No policy has this name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown policy {name:?}; use one of: {}", NAMES.join(", "))]
-pub struct UnknownPolicy {
-    /// The name that was given.
-    pub name: String,
-}
-
-impl PolicySettings {
-    /// Builds the policy for a service with `class_count` classes from `base` on.
-    ///
-    /// # Errors
-    /// When no policy has the name.
-    pub fn build(&self, base: ClassId, class_count: usize) -> Result<Box<dyn Policy>, UnknownPolicy> {
-        match self.name.as_str() {
-            Context::NAME => {
-                let table = BindTable::new(self.table, base, class_count);
-                Ok(Box::new(Context::new(table, self.load_threshold)))
-            }
-            RoundRobin::NAME => Ok(Box::<RoundRobin>::default()),
-            _ => Err(UnknownPolicy { name: self.name.clone() }),
-        }
+    /// Entries that the front-end keeps for it now: pairs of a class or target and one of its servers.
+    fn entries(&self) -> usize {
+        0
     }
 }

@@ -160,7 +160,8 @@ impl Dispatch for Model {
         let at = *self.owners.get(usize::from(service))?;
         let Service { config, classes } = &self.services[at];
         let class = classes.classify(head);
-        let request = Classified { class, priority: config.priority };
+        let target = Some(classes.target(head));
+        let request = Classified { class, priority: config.priority, target };
         let now = self.now();
         let state = &mut *self.lock();
         state.cluster.advance(now);
