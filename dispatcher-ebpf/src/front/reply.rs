@@ -48,7 +48,7 @@ pub(super) fn send<const N: usize>(
 
 #[inline(always)]
 fn build<const N: usize>(segment: &Segment<'_>, header: &Header, options: [u32; N]) -> Option<()> {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     let tcp_len = 20 + 4 * N;
     let client = segment.frame.read::<Ethernet>(0)?;
     let frame = frame::resize(segment.ctx, segment.frame, packet.tcp_offset() + tcp_len)?;
@@ -70,7 +70,7 @@ const DO_NOT_FRAGMENT: u32 = 0x4000;
 
 #[inline(always)]
 fn write_ipv4(frame: Frame, tuple: &Tuple, tcp_len: u32) -> Option<()> {
-    let (source, destination) = (tuple.vip.0[3], tuple.client.0[3]);
+    let (source, destination) = (tuple.vip.words()[3], tuple.client.words()[3]);
     let lengths = (0x4500_0000 | (IPV4_LEN as u32 + tcp_len)).to_be();
     let fragment = DO_NOT_FRAGMENT.to_be();
     let hop = ((HOP_LIMIT as u32) << 24 | (protocol::TCP as u32) << 16).to_be();
@@ -84,8 +84,8 @@ fn write_ipv6(frame: Frame, tuple: &Tuple, tcp_len: u32) -> Option<()> {
     let version = 0x6000_0000_u32.to_be();
     let lengths = (tcp_len << 16 | (protocol::TCP as u32) << 8 | HOP_LIMIT as u32).to_be();
     frame.write(ETHERNET_LEN, [version, lengths])?;
-    frame.write(ETHERNET_LEN + 8, tuple.vip.0)?;
-    frame.write(ETHERNET_LEN + 24, tuple.client.0)
+    frame.write(ETHERNET_LEN + 8, tuple.vip.halves())?;
+    frame.write(ETHERNET_LEN + 24, tuple.client.halves())
 }
 
 #[inline(always)]
@@ -128,6 +128,6 @@ fn pseudo_header(tuple: &Tuple, tcp_len: u32) -> Sum {
 
 #[inline(always)]
 fn add_address(sum: Sum, address: &Address) -> Sum {
-    let [a, b, c, d] = address.0;
+    let [a, b, c, d] = address.words();
     sum.add(a).add(b).add(c).add(d)
 }
