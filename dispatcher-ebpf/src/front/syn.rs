@@ -62,7 +62,7 @@ fn our_options(segment: &Segment<'_>, offer: TcpOptions) -> [u32; 5] {
     };
     let sack = if offer.sack_permitted() { 0x0402_0000 } else { TWO_NOPS };
     let (timestamps, value, echo) = match offer.timestamp_be() {
-        Some(theirs) => (0x080a, handshake::timestamp_ms(), u32::from_be(theirs)),
+        Some(theirs) => (0x080a, handshake::timestamp(), u32::from_be(theirs)),
         None => (TWO_NOPS >> 16, NOPS, NOPS),
     };
     let scale = match offer.window_scale() {

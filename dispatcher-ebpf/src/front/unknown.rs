@@ -74,7 +74,7 @@ fn answer_probe(segment: &Segment<'_>, options: SynOptions) -> Verdict {
     let header = Header { seq: packet.ack, ack: packet.seq.wrapping_add(1), flags: tcp_flag::ACK, window };
     match TcpOptions::parse(segment.frame, packet).timestamp_be() {
         Some(theirs) => {
-            let timestamps = [TWO_NOPS | 0x080a, handshake::timestamp_ms(), u32::from_be(theirs)];
+            let timestamps = [TWO_NOPS | 0x080a, handshake::timestamp(), u32::from_be(theirs)];
             reply::send(segment, &header, timestamps, FrontCounter::ProbeAnswered)
         }
         None => reply::send(segment, &header, [], FrontCounter::ProbeAnswered),
