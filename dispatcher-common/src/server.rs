@@ -14,6 +14,16 @@ pub struct ServerEntry {
 
 const _: () = assert!(size_of::<ServerEntry>() == 16);
 
+impl ServerEntry {
+    /// The twelve bytes as they begin a frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; 3] {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (self.mac, self.source_mac);
+        [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]), u32::from_ne_bytes([i, j, k, l])]
+    }
+}
+
 /// What the front-end sent to a server.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -163,8 +163,12 @@ mod tests {
     use crate::address::Address;
 
     const KEY: SipKey = SipKey { k0: 1, k1: 2 };
-    const TUPLE: Tuple =
-        Tuple { client: Address([1, 2, 3, 4]), vip: Address([5, 6, 7, 8]), client_port_be: 9, port_be: 10 };
+    const TUPLE: Tuple = Tuple {
+        client: Address::from_halves([1, 2]),
+        vip: Address::from_halves([3, 4]),
+        client_port_be: 9,
+        port_be: 10,
+    };
 
     fn ticket() -> impl Strategy<Value = Ticket> {
         (any::<u8>(), 0_u8..=7, any::<bool>(), any::<u16>(), any::<u16>()).prop_map(
@@ -201,7 +205,7 @@ mod tests {
         fn another_segment_or_key_is_refused(ticket in ticket(), seq: u32, ack: u32, epoch: u32, change in 1_u32..) {
             let words = ticket.seal(&KEY, &Segment { tuple: &TUPLE, seq, ack }, Epoch(epoch));
             let mut elsewhere = TUPLE;
-            elsewhere.client.0[3] ^= change;
+            elsewhere.client = Address::from_halves([1, 2 ^ change as u64]);
             let open = |key: &SipKey, tuple: &Tuple, seq, ack| {
                 Ticket::open(&words, key, &Segment { tuple, seq, ack }, Epoch(epoch))
             };

@@ -16,7 +16,7 @@ macro_rules! plain {
     };
 }
 
-plain!(u8, u16, u32, Ethernet, Ipv4, Ipv6, Tcp);
+plain!(u8, u16, u32, u64, Ethernet, Ipv4, Ipv6, Tcp);
 
 // SAFETY: an array has no padding of its own.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
@@ -69,8 +69,8 @@ pub struct Ipv6 {
     pub payload_len_be: u16,
     pub next_header: u8,
     pub hop_limit: u8,
-    pub source: [u32; 4],
-    pub destination: [u32; 4],
+    pub source: [u64; 2],
+    pub destination: [u64; 2],
 }
 
 /// Bytes of an IPv6 header.

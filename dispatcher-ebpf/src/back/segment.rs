@@ -88,8 +88,8 @@ struct Ipv6 {
     payload_len_be: u16,
     next: u8,
     hop_limit: u8,
-    source: [u32; 4],
-    destination: [u32; 4],
+    source: [u64; 2],
+    destination: [u64; 2],
 }
 
 #[repr(C, packed)]
@@ -187,8 +187,8 @@ fn parse_ipv6(ctx: &TcContext, sender: Sender) -> Parsed {
     let Some(ip) = header::<Ipv6>(ctx, ETHERNET_LEN) else { return Parsed::Other };
     let payload_len = u16::from_be(ip.payload_len_be) as usize;
     let network = Network {
-        source: Address(ip.source),
-        destination: Address(ip.destination),
+        source: Address::from_halves(ip.source),
+        destination: Address::from_halves(ip.destination),
         len: if payload_len == 0 { 0 } else { payload_len + IPV6_LEN },
     };
     if ip.next == NEXT_TCP {

@@ -40,7 +40,7 @@ impl Socket {
     #[inline(always)]
     pub(super) fn find(skb: *mut __sk_buff, segment: &Segment) -> Option<Self> {
         let Segment { tuple, .. } = segment;
-        let (client, vip) = (tuple.client.0, tuple.vip.0);
+        let (client, vip) = (tuple.client.words(), tuple.vip.words());
         let found = if segment.ipv6 {
             let [a, b, c, d] = client;
             let [e, f, g, h] = vip;

@@ -15,7 +15,7 @@ pub(super) fn to_server(
 ) -> Verdict {
     const UNUSABLE: Verdict = Verdict::drop(FrontCounter::ServerUnusableDropped);
     let Some(entry) = maps::server(server) else { return UNUSABLE };
-    if entry.usable == 0 || frame.write(0, [entry.mac, entry.source_mac]).is_none() {
+    if entry.usable == 0 || frame.write(0, entry.words()).is_none() {
         return UNUSABLE;
     }
     if settings.two_arm == 0 {

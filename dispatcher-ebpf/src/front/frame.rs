@@ -26,8 +26,9 @@ pub(super) fn grow_head(ctx: &XdpContext, bytes: usize) -> Option<Frame> {
 #[inline(always)]
 pub(super) fn resize(ctx: &XdpContext, frame: Frame, len_bytes: usize) -> Option<Frame> {
     let now = frame.len_bytes();
-    if now < len_bytes {
-        return grow_head(ctx, len_bytes - now);
+    if now <= len_bytes {
+        // The SYN of a Linux client has the length of our answer.
+        return if now == len_bytes { Some(frame) } else { grow_head(ctx, len_bytes - now) };
     }
     // SAFETY: as above.
     let result = unsafe { bpf_xdp_adjust_tail(ctx.ctx, len_bytes as i32 - now as i32) };

@@ -13,7 +13,7 @@ use dispatcher_ebpf::{
     packet::Family,
 };
 
-use super::{forward as servers, maps, verdict::Verdict};
+use super::{forward as servers, maps, service, verdict::Verdict};
 
 /// Bytes of an ICMP header before the packet that it is about.
 const ICMP_LEN: usize = 8;
@@ -30,7 +30,7 @@ struct Subject {
     client_port_be: u16,
 }
 
-#[inline(always)]
+#[inline(never)]
 pub(super) fn forward(frame: Frame, family: Family) -> Verdict {
     let subject = match family {
         Family::Ipv4 => ipv4(frame),
@@ -48,7 +48,7 @@ fn to_server(frame: Frame, subject: &Subject) -> Verdict {
     if key.port_be == maps::ANY_PORT {
         return Verdict::PASS;
     }
-    let (Some(service), Some(settings)) = (maps::service(&key), maps::settings()) else {
+    let (Some(service), Some(settings)) = (service::find(&key), maps::settings()) else {
         return Verdict::PASS;
     };
     let flow = FlowKey::new(subject.client, subject.client_port_be, service.id);
@@ -87,10 +87,17 @@ fn ipv6(frame: Frame) -> Option<Subject> {
     }
     let outer = frame.read::<Ipv6>(ETHERNET_LEN)?;
     let inner = frame.read::<Ipv6>(icmp + ICMP_LEN)?;
-    if inner.next_header != protocol::TCP || Address(inner.source) != Address(outer.destination) {
+    if inner.next_header != protocol::TCP
+        || Address::from_halves(inner.source) != Address::from_halves(outer.destination)
+    {
         return None;
     }
-    subject(frame, Address(inner.source), Address(inner.destination), icmp + ICMP_LEN + size_of::<Ipv6>())
+    subject(
+        frame,
+        Address::from_halves(inner.source),
+        Address::from_halves(inner.destination),
+        icmp + ICMP_LEN + size_of::<Ipv6>(),
+    )
 }
 
 #[inline(always)]

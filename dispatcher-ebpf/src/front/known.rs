@@ -25,7 +25,7 @@ pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey, filter: &mut Filter)
 
 #[inline(always)]
 fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     if packet.flags & (tcp_flag::FIN | tcp_flag::RST) != 0 {
         filter.state = state::CLOSING;
     }
@@ -43,7 +43,7 @@ fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdi
 /// has arrived: a late copy must not hand the request to a server that has closed the connection since.
 #[inline(always)]
 fn is_handoff(segment: &Segment<'_>, filter: &Filter) -> bool {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     packet.seq == filter.handoff_seq && packet.ack == filter.handoff_ack && packet.payload_len() != 0
 }
 
@@ -53,9 +53,9 @@ fn is_after(number: u32, other: u32) -> bool {
     (number.wrapping_sub(other) as i32) > 0
 }
 
-#[inline(always)]
+#[inline(never)]
 fn pending(segment: &Segment<'_>, filter: &Filter) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     let has_data = packet.payload_len() != 0;
     // A server may answer before its filter is written: an ACK of that must not be lost, or the rest of a long response waits
     // for a retransmission.
@@ -72,9 +72,9 @@ fn pending(segment: &Segment<'_>, filter: &Filter) -> Verdict {
 }
 
 /// We answered in the server's place; nobody else knows this flow.
-#[inline(always)]
+#[inline(never)]
 fn answered(segment: &Segment<'_>, key: &FlowKey) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     if packet.has(tcp_flag::RST) {
         maps::remove_filter(key);
         return Verdict::drop(FrontCounter::AnsweredDropped);

@@ -14,7 +14,10 @@ use dispatcher_common::{
     settings::FrontSettings,
 };
 
-use super::clock::Clock;
+use super::{
+    clock::Clock,
+    service::{Recent, SLOTS},
+};
 
 /// Port of the entry that stands for a VIP as such; the loader adds one for each VIP. Fragments and packets with extension
 /// headers do not show their port.
@@ -41,6 +44,9 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FrontCounter::
 static SERVER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_SERVERS as u32, 0);
 
 #[map]
+static RECENT_SERVICES: PerCpuArray<Recent> = PerCpuArray::with_max_entries(SLOTS, 0);
+
+#[map]
 static CLOCK: PerCpuArray<Clock> = PerCpuArray::with_max_entries(1, 0);
 
 /// AF_XDP socket of each RX queue.
@@ -55,10 +61,10 @@ static OUT: DevMap = DevMap::with_max_entries(1, 0);
 #[map]
 static ABI: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Counts an event.
+/// Counts an event, given the index of its counter.
 #[inline(always)]
-pub(super) fn count(counter: FrontCounter) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter.index()) {
+pub(super) fn count(counter: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
         // SAFETY: this CPU's slot of a map that lives as long as the program; XDP does not preempt itself.
         unsafe { *value += 1 };
     }
@@ -81,6 +87,13 @@ pub(super) fn count_traffic(server: u16, bytes: usize) {
 pub(super) fn clock() -> Option<&'static mut Clock> {
     // SAFETY: as in `count`; any bits are a valid `Clock`.
     CLOCK.get_ptr_mut(0).map(|clock| unsafe { &mut *clock })
+}
+
+/// What this CPU remembers in a slot.
+#[inline(always)]
+pub(super) fn recent_service(slot: u32) -> Option<&'static mut Recent> {
+    // SAFETY: as in `count`; any bits are a valid `Recent`.
+    RECENT_SERVICES.get_ptr_mut(slot).map(|recent| unsafe { &mut *recent })
 }
 
 #[inline(always)]

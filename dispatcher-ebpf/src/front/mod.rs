@@ -3,6 +3,9 @@
 //! `syn` handshakes, `known` flows with a filter, `renewed` new connections behind an old filter, `unknown` flows without one,
 //! `request` first segments, `icmp` path-MTU messages. They act through `forward`, `ticket`, `reply` and `slow_path`, and each
 //! gives a `Verdict`, which is counted here.
+//!
+//! A known flow's segment goes straight through one function; whatever else a segment may be has functions of its own, so that
+//! neither their instructions nor their stack are in its way.
 
 mod clock;
 mod forward;
@@ -15,11 +18,14 @@ mod renewed;
 mod reply;
 mod request;
 mod segment;
+mod service;
 mod slow_path;
 mod syn;
 mod ticket;
 mod unknown;
 mod verdict;
+
+use core::hint;
 
 use aya_ebpf::programs::XdpContext;
 use dispatcher_common::{address::Address, counter::FrontCounter, service::ServiceKey, ticket::PREFIX};
@@ -34,36 +40,36 @@ use self::{segment::Segment, verdict::Verdict};
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let verdict = judge(ctx);
-    maps::count(verdict.counter);
-    verdict.action
+    maps::count(verdict.counter());
+    verdict.action()
 }
 
 #[inline(always)]
 fn judge(ctx: &XdpContext) -> Verdict {
     let frame = frame::of(ctx);
     match Packet::parse(frame) {
-        Parsed::Tcp(packet) => tcp(ctx, packet),
+        // Kept in registers as well, the description would be spilled to the stack beside itself.
+        Parsed::Tcp(packet) => tcp(ctx, hint::black_box(&packet)),
         Parsed::Icmp(family) => icmp::forward(frame, family),
-        Parsed::Fragment(vip) => refuse(vip, FrontCounter::FragmentDropped),
-        Parsed::IpOptions(vip) => refuse(vip, FrontCounter::IpOptionsDropped),
-        Parsed::Extension(vip) => refuse(vip, FrontCounter::ExtensionDropped),
+        Parsed::Fragment(vip) => refuse(&vip, FrontCounter::FragmentDropped),
+        Parsed::IpOptions(vip) => refuse(&vip, FrontCounter::IpOptionsDropped),
+        Parsed::Extension(vip) => refuse(&vip, FrontCounter::ExtensionDropped),
         Parsed::Other => Verdict::PASS,
     }
 }
 
 /// Drops what hides its port, if it is for a VIP.
-#[inline(always)]
-fn refuse(vip: Address, counter: FrontCounter) -> Verdict {
-    match maps::service(&ServiceKey::new(vip, maps::ANY_PORT)) {
+#[inline(never)]
+fn refuse(vip: &Address, counter: FrontCounter) -> Verdict {
+    match service::find(&ServiceKey::new(*vip, maps::ANY_PORT)) {
         Some(_) => Verdict::drop(counter),
         None => Verdict::PASS,
     }
 }
 
 #[inline(always)]
-fn tcp(ctx: &XdpContext, packet: Packet) -> Verdict {
+fn tcp(ctx: &XdpContext, packet: &Packet) -> Verdict {
     let Some(segment) = Segment::of_service(ctx, packet) else { return Verdict::PASS };
-    let packet = &segment.packet;
     if !packet.is_well_formed(segment.frame) {
         return Verdict::drop(FrontCounter::MalformedDropped);
     }

@@ -13,10 +13,12 @@ use super::{handshake, maps, segment::Segment};
 /// the new connection has data: until then the old one may still be alive.
 #[inline(always)]
 pub(super) fn takes_over(segment: &Segment<'_>, key: &FlowKey, filter: &Filter) -> bool {
-    if filter.flags & flag::SYN_NOTED == 0 {
-        return false;
-    }
-    let packet = &segment.packet;
+    filter.flags & flag::SYN_NOTED != 0 && is_noted(segment, key, filter)
+}
+
+#[inline(never)]
+fn is_noted(segment: &Segment<'_>, key: &FlowKey, filter: &Filter) -> bool {
+    let packet = segment.packet;
     let isn = filter.noted_isn;
     // Its first segment starts right after the ISN, a keep-alive probe before it at the ISN itself.
     let ahead = packet.seq.wrapping_sub(isn);
@@ -25,7 +27,7 @@ pub(super) fn takes_over(segment: &Segment<'_>, key: &FlowKey, filter: &Filter) 
     }
     if ahead == 1 && packet.payload_len() != 0 {
         maps::remove_filter(key);
-        maps::count(FrontCounter::FilterReplaced);
+        maps::count(FrontCounter::FilterReplaced.index());
     }
     true
 }

@@ -5,7 +5,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     frame::Frame,
-    header::{ETHERNET_LEN, Ethernet, IPV4_LEN, protocol, tcp_flag},
+    header::{ETHERNET_LEN, IPV4_LEN, protocol, tcp_flag},
     packet::Family,
 };
 
@@ -48,16 +48,11 @@ pub(super) fn send<const N: usize>(
 
 #[inline(always)]
 fn build<const N: usize>(segment: &Segment<'_>, header: &Header, options: [u32; N]) -> Option<()> {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     let tcp_len = 20 + 4 * N;
-    let client = segment.frame.read::<Ethernet>(0)?;
+    let link = segment.frame.read::<[u32; 4]>(0)?;
     let frame = frame::resize(segment.ctx, segment.frame, packet.tcp_offset() + tcp_len)?;
-    let ethernet = Ethernet {
-        destination: client.source,
-        source: client.destination,
-        ether_type_be: client.ether_type_be,
-    };
-    frame.write(0, ethernet)?;
+    frame.write(0, answered(link))?;
     match packet.family {
         Family::Ipv4 => write_ipv4(frame, &packet.tuple, tcp_len as u32)?,
         Family::Ipv6 => write_ipv6(frame, &packet.tuple, tcp_len as u32)?,
@@ -65,12 +60,19 @@ fn build<const N: usize>(segment: &Segment<'_>, header: &Header, options: [u32; 
     write_tcp(frame, packet.tcp_offset(), &packet.tuple, header, options)
 }
 
+/// The link-layer header with its addresses in each other's place: twelve bytes turned by six. The last word has the
+/// EtherType, and two bytes of IP that are written later.
+#[inline(always)]
+fn answered([a, b, c, rest]: [u32; 4]) -> [u32; 4] {
+    [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16, rest]
+}
+
 /// Don't-fragment bit in the word of id and fragment offset.
 const DO_NOT_FRAGMENT: u32 = 0x4000;
 
 #[inline(always)]
 fn write_ipv4(frame: Frame, tuple: &Tuple, tcp_len: u32) -> Option<()> {
-    let (source, destination) = (tuple.vip.0[3], tuple.client.0[3]);
+    let (source, destination) = (tuple.vip.words()[3], tuple.client.words()[3]);
     let lengths = (0x4500_0000 | (IPV4_LEN as u32 + tcp_len)).to_be();
     let fragment = DO_NOT_FRAGMENT.to_be();
     let hop = ((HOP_LIMIT as u32) << 24 | (protocol::TCP as u32) << 16).to_be();
@@ -84,8 +86,16 @@ fn write_ipv6(frame: Frame, tuple: &Tuple, tcp_len: u32) -> Option<()> {
     let version = 0x6000_0000_u32.to_be();
     let lengths = (tcp_len << 16 | (protocol::TCP as u32) << 8 | HOP_LIMIT as u32).to_be();
     frame.write(ETHERNET_LEN, [version, lengths])?;
-    frame.write(ETHERNET_LEN + 8, tuple.vip.0)?;
-    frame.write(ETHERNET_LEN + 24, tuple.client.0)
+    write_address(frame, ETHERNET_LEN + 8, &tuple.vip)?;
+    write_address(frame, ETHERNET_LEN + 24, &tuple.client)
+}
+
+// By halves: an array of them would be copied byte by byte.
+#[inline(always)]
+fn write_address(frame: Frame, offset: usize, address: &Address) -> Option<()> {
+    let [first, second] = address.halves();
+    frame.write(offset, first)?;
+    frame.write(offset + 8, second)
 }
 
 #[inline(always)]
@@ -128,6 +138,6 @@ fn pseudo_header(tuple: &Tuple, tcp_len: u32) -> Sum {
 
 #[inline(always)]
 fn add_address(sum: Sum, address: &Address) -> Sum {
-    let [a, b, c, d] = address.0;
+    let [a, b, c, d] = address.words();
     sum.add(a).add(b).add(c).add(d)
 }

@@ -21,10 +21,10 @@ pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -
     let bytes = segment.frame.len_bytes() as u64;
     let meta = slow_path::meta(segment, kind::FIRST, options.0);
     let verdict = slow_path::hand_over(segment, meta, FrontCounter::RequestFirst);
-    if !matches!(verdict.counter, FrontCounter::RequestFirst) {
+    if verdict != Verdict::redirect(FrontCounter::RequestFirst) {
         return verdict;
     }
-    let packet = &segment.packet;
+    let packet = segment.packet;
     match insert_pending(key, packet.seq, packet.ack, bytes, [options.0, segment.service.priority]) {
         Ok(()) => verdict,
         // A copy of this segment came in by another queue at the same time, and the control plane gets that one.

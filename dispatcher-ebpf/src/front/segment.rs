@@ -9,26 +9,27 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{frame::Frame, packet::Packet};
 
-use super::{clock, frame, maps};
+use super::{clock, frame, maps, service};
 
+#[repr(C)]
 pub(super) struct Segment<'a> {
     pub(super) ctx: &'a XdpContext,
     pub(super) frame: Frame,
-    pub(super) packet: Packet,
-    pub(super) service: ServiceEntry,
     pub(super) settings: &'static FrontSettings,
+    pub(super) packet: &'a Packet,
+    pub(super) service: ServiceEntry,
 }
 
 impl<'a> Segment<'a> {
     /// The segment, if it is for a service.
     #[inline(always)]
-    pub(super) fn of_service(ctx: &'a XdpContext, packet: Packet) -> Option<Self> {
+    pub(super) fn of_service(ctx: &'a XdpContext, packet: &'a Packet) -> Option<Self> {
         let key = ServiceKey::new(packet.tuple.vip, packet.tuple.port_be);
         if key.port_be == maps::ANY_PORT {
             return None;
         }
-        let service = maps::service(&key)?;
-        Some(Self { ctx, frame: frame::of(ctx), packet, service, settings: maps::settings()? })
+        let service = service::find(&key)?;
+        Some(Self { ctx, frame: frame::of(ctx), settings: maps::settings()?, packet, service })
     }
 
     #[inline(always)]

@@ -19,9 +19,9 @@ use super::{
     verdict::Verdict,
 };
 
-#[inline(always)]
+#[inline(never)]
 pub(super) fn answer(segment: &Segment<'_>) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     if packet.flags & (tcp_flag::ACK | tcp_flag::FIN | tcp_flag::RST) != 0 {
         return Verdict::drop(FrontCounter::MalformedDropped);
     }
@@ -42,7 +42,7 @@ pub(super) fn answer(segment: &Segment<'_>) -> Verdict {
 /// filter is for is late or repeated and announces nothing.
 #[inline(always)]
 fn note(segment: &Segment<'_>) -> FrontCounter {
-    let Packet { seq, .. } = segment.packet;
+    let Packet { seq, .. } = *segment.packet;
     match maps::filter(&segment.flow_key()) {
         Some(filter) if filter.handoff_seq != seq.wrapping_add(1) => {
             filter.noted_isn = seq;
@@ -62,7 +62,7 @@ fn our_options(segment: &Segment<'_>, offer: TcpOptions) -> [u32; 5] {
     };
     let sack = if offer.sack_permitted() { 0x0402_0000 } else { TWO_NOPS };
     let (timestamps, value, echo) = match offer.timestamp_be() {
-        Some(theirs) => (0x080a, handshake::timestamp_ms(), u32::from_be(theirs)),
+        Some(theirs) => (0x080a, handshake::timestamp(), u32::from_be(theirs)),
         None => (TWO_NOPS >> 16, NOPS, NOPS),
     };
     let scale = match offer.window_scale() {

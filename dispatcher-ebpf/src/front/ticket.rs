@@ -19,7 +19,7 @@ use dispatcher_ebpf::{
 use super::{forward, frame, segment::Segment, slow_path, verdict::Verdict};
 
 /// Sends the hand-off again with a new ticket, or through the control plane when its options leave no room for one.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn repeat(segment: &Segment<'_>, filter: &Filter) -> Verdict {
     if segment.packet.header_len > TCP_LEN + MAX_OPTIONS_BESIDE_TICKET {
         let meta = SlowPathMeta {
@@ -40,7 +40,7 @@ pub(super) fn repeat(segment: &Segment<'_>, filter: &Filter) -> Verdict {
 
 #[inline(always)]
 fn seal(segment: &Segment<'_>, filter: &Filter) -> TicketWords {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     let ticket = Ticket {
         kind: KIND_HAND_OFF,
         options: SynOptions(filter.options),
@@ -49,16 +49,14 @@ fn seal(segment: &Segment<'_>, filter: &Filter) -> TicketWords {
         class: filter.class,
         server: filter.server,
     };
-    // A copy, so that the description of packets that never come here can stay in registers.
-    let tuple = packet.tuple;
-    let place = ticket::Segment { tuple: &tuple, seq: packet.seq, ack: packet.ack };
+    let place = ticket::Segment { tuple: &packet.tuple, seq: packet.seq, ack: packet.ack };
     ticket.seal(&segment.settings.ticket_key, &place, segment.epoch())
 }
 
 /// Puts a ticket straight after the fixed TCP header; the headers before it move towards the head of the frame.
 #[inline(always)]
 fn insert(segment: &Segment<'_>, words: TicketWords) -> Option<Frame> {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     let frame = frame::grow_head(segment.ctx, TICKET_LEN)?;
     match packet.family {
         Family::Ipv4 => move_ipv4(frame)?,

@@ -18,9 +18,9 @@ use super::{
     verdict::Verdict,
 };
 
-#[inline(always)]
+#[inline(never)]
 pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     if packet.has(tcp_flag::RST) {
         return Verdict::drop(FrontCounter::UnknownRstDropped);
     }
@@ -54,7 +54,7 @@ fn foreign(segment: &Segment<'_>) -> Verdict {
 /// answer; everything else comes before its time, after a loss or a reordering, and the client repeats what matters.
 #[inline(always)]
 fn out_of_place(segment: &Segment<'_>) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     if packet.payload_len() <= 1
         && !packet.has(tcp_flag::FIN)
         && let Check::Good(options) = handshake::check(segment, packet.seq)
@@ -66,7 +66,7 @@ fn out_of_place(segment: &Segment<'_>) -> Verdict {
 
 #[inline(always)]
 fn answer_probe(segment: &Segment<'_>, options: SynOptions) -> Verdict {
-    let packet = &segment.packet;
+    let packet = segment.packet;
     let window = match options.window_scale() {
         Some(_) => SYN_ACK_WINDOW >> WINDOW_SCALE,
         None => SYN_ACK_WINDOW,
@@ -74,7 +74,7 @@ fn answer_probe(segment: &Segment<'_>, options: SynOptions) -> Verdict {
     let header = Header { seq: packet.ack, ack: packet.seq.wrapping_add(1), flags: tcp_flag::ACK, window };
     match TcpOptions::parse(segment.frame, packet).timestamp_be() {
         Some(theirs) => {
-            let timestamps = [TWO_NOPS | 0x080a, handshake::timestamp_ms(), u32::from_be(theirs)];
+            let timestamps = [TWO_NOPS | 0x080a, handshake::timestamp(), u32::from_be(theirs)];
             reply::send(segment, &header, timestamps, FrontCounter::ProbeAnswered)
         }
         None => reply::send(segment, &header, [], FrontCounter::ProbeAnswered),

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const KEY: FlowKey = FlowKey::new(Address([0, 0, 0, 1]), 2, 3);
+    const KEY: FlowKey = FlowKey::new(Address::from_words([0, 0, 0, 1]), 2, 3);
 
     fn rules() -> Rules {
         Rules::new(&Timeouts {

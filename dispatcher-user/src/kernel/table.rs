@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn key(i: u32) -> FlowKey {
-        FlowKey::new(Address([0, 0, 1, i]), i as u16, 7)
+        FlowKey::new(Address::from_words([0, 0, 1, i]), i as u16, 7)
     }
 
     fn filter(i: u32) -> Filter {

@@ -184,6 +184,8 @@ fn a_repeated_first_segment_carries_its_ticket_again() {
         let first = connection.segment(0, Flags::ACK.and(Flags::PSH), request);
         connection.transmit(&first).unwrap();
         connection.expect("data", |segment| !segment.payload.is_empty(), Duration::from_secs(2)).unwrap();
+        // The filter is written a moment after the request has left.
+        std::thread::sleep(Duration::from_millis(50));
         // We have not acknowledged the response, so for all that the front-end knows the server never had the request.
         connection.transmit(&first).unwrap();
         // The server knows the bytes and says so by an ACK.

@@ -36,7 +36,7 @@ fn forged_and_expired_cookies_are_refused_with_an_exact_reset() {
             ("of last epoch", 1, 0, true),
             ("expired", 2, 0, false),
             ("older", 9, 0, false),
-            ("forged", 0, 0x00_8000, false),
+            ("forged", 0, 0x0080, false),
             ("other options", 0, 0x0200_0000, false),
         ] {
             let mut connection = peer.connection(family, 80, Offer::NONE).unwrap();

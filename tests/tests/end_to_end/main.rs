@@ -21,6 +21,7 @@ mod heads;
 mod limits;
 mod packets;
 mod path_mtu;
+mod policies;
 mod preflight;
 mod refusals;
 mod reports;

@@ -8,7 +8,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
-    programs::{TestRun, TestRunOptions, Xdp},
+    programs::{TestRun, TestRunOptions, TestRunResult, Xdp},
 };
 use dispatcher_common::{
     address::Address,
@@ -64,7 +64,6 @@ pub(crate) struct Run {
     pub(crate) action: u32,
     /// Metadata, if any, and frame.
     pub(crate) bytes: Vec<u8>,
-    pub(crate) duration: Duration,
 }
 
 pub(crate) struct Program {
@@ -184,23 +183,32 @@ impl Program {
     /// Runs a program once on a frame.
     pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Run {
         let mut output = vec![0; frame.len() + 256];
-        let result = self
-            .xdp(name)
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut output),
-                ..TestRunOptions::default()
-            })
-            .expect("the kernel runs the program");
+        let result = self.test_run(name, frame, &mut output, 1);
         output.truncate(result.data_size_out as usize);
-        Run { action: result.return_value, bytes: output, duration: result.duration }
+        Run { action: result.return_value, bytes: output }
+    }
+
+    /// Mean time of some runs on a frame.
+    pub(crate) fn time(&mut self, name: &str, frame: &[u8], repeat: u32) -> Duration {
+        let mut output = vec![0; frame.len() + 256];
+        self.test_run(name, frame, &mut output, repeat).duration
+    }
+
+    fn test_run(&mut self, name: &str, frame: &[u8], output: &mut [u8], repeat: u32) -> TestRunResult {
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(output),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        self.xdp(name).test_run(options).expect("the kernel runs the program")
     }
 
     /// Runs `front` once on a frame that has no room before it.
     pub(crate) fn run_crowded(&mut self, frame: &[u8]) -> Run {
         let program = self.xdp("front").fd().unwrap().as_fd().as_raw_fd();
         let (action, bytes) = crowd::run(program, frame);
-        Run { action, bytes, duration: Duration::ZERO }
+        Run { action, bytes }
     }
 }
 

@@ -215,7 +215,7 @@ fn address(bytes: &[u8], ipv4: bool, tcp: usize, which: usize) -> Address {
         return Address::from_ipv4_be(word(tcp - 8 + 4 * which));
     }
     let at = tcp - 32 + 16 * which;
-    Address([word(at), word(at + 4), word(at + 8), word(at + 12)])
+    Address::from_words([word(at), word(at + 4), word(at + 8), word(at + 12)])
 }
 
 fn timestamps(mut options: &[u8]) -> Option<Timestamps> {
