@@ -1,5 +1,5 @@
-//! Services by VIP and port. Each CPU remembers what it found, for the current tick: packets of one service come in bunches,
-//! and a compare of three words costs a sixth of a look-up in a hash map. A service that changes is noticed within a tick.
+//! Services by VIP and port. Each CPU remembers what it found, for the current tick: packets of a service come in bunches, and
+//! a compare of three words is a fraction of a look-up in a hash map. A service that changes is noticed within a tick.
 
 use dispatcher_common::{
     limits::MAX_SERVICES,
