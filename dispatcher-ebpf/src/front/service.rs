@@ -36,7 +36,7 @@ pub(super) fn find(key: &ServiceKey) -> Option<ServiceEntry> {
 fn slot(key: &ServiceKey) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let [_, end] = key.vip.halves();
-    ((end ^ key.port_be as u64).wrapping_mul(FACTOR) >> (64 - SLOTS.ilog2())) as u32
+    ((end ^ key.port_be() as u64).wrapping_mul(FACTOR) >> (64 - SLOTS.ilog2())) as u32
 }
 
 #[inline(never)]
