@@ -4,17 +4,14 @@ use crate::address::Address;
 
 /// A flow: one client connection to one data-plane service (a VIP and a port).
 ///
-/// Aligned to eight bytes, as [`crate::service::ServiceKey`] is: programs build keys on their stack, where the verifier wants
-/// every store aligned to its size, and LLVM joins neighbouring fields into stores of eight bytes.
-#[repr(C, align(8))]
+/// Three words and nothing smaller, as in [`crate::service::ServiceKey`]: programs build keys on their stack, where the verifier
+/// wants every store aligned to its size, and the kernel hashes words that must not lie across two stores.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
     pub client: Address,
-    pub client_port_be: u16,
-    /// Id of the data-plane service, see [`crate::service::ServiceEntry`].
-    pub service: u16,
-    /// Kept zero.
-    reserved: u32,
+    /// The client's port as it lies in a packet (16 bits), the service (16), zeroes.
+    port_and_service: u64,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 24);
@@ -24,10 +21,20 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(client: Address, client_port_be: u16, service: u16) -> Self {
-        let [first, second] = client.halves();
-        let third = client_port_be as u64 | (service as u64) << 16;
-        // SAFETY: of one size, and all bits are a key.
-        unsafe { core::mem::transmute::<[u64; 3], Self>([first, second, third]) }
+        Self { client, port_and_service: client_port_be as u64 | (service as u64) << 16 }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn client_port_be(&self) -> u16 {
+        self.port_and_service as u16
+    }
+
+    /// Id of the data-plane service, see [`crate::service::ServiceEntry`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn service(&self) -> u16 {
+        (self.port_and_service >> 16) as u16
     }
 }
 

@@ -2,14 +2,13 @@
 
 use crate::address::Address;
 
-/// Where a packet must be addressed to. Aligned for the reason of [`crate::filter::FlowKey`].
-#[repr(C, align(8))]
+/// Where a packet must be addressed to. Three words for the reason of [`crate::filter::FlowKey`].
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceKey {
     pub vip: Address,
-    pub port_be: u16,
-    /// Kept zero.
-    reserved: [u16; 3],
+    /// The port as it lies in a packet (16 bits), zeroes.
+    port: u64,
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 24);
@@ -19,9 +18,13 @@ impl ServiceKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(vip: Address, port_be: u16) -> Self {
-        let [first, second] = vip.halves();
-        // SAFETY: of one size, and all bits are a key.
-        unsafe { core::mem::transmute::<[u64; 3], Self>([first, second, port_be as u64]) }
+        Self { vip, port: port_be as u64 }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_be(&self) -> u16 {
+        self.port as u16
     }
 }
 

@@ -1,5 +1,5 @@
-//! The kernel's coarse monotonic clock: steps of 1 to 10 ms. Each CPU asks for it once a tick and remembers the answer; a tick
-//! costs a load, asking as much as half of all else that a known flow needs.
+//! The kernel's coarse monotonic clock: steps of 1 to 10 ms. Each CPU asks for it once a tick and remembers the answer; the tick
+//! itself is a load, asking costs as much as a third of all else that a known flow needs.
 
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, generated::bpf_jiffies64};
 
@@ -15,7 +15,7 @@ pub(super) struct Clock {
 /// The current tick, to see that what was remembered is of this one.
 #[inline(always)]
 pub(super) fn tick() -> u64 {
-    // SAFETY: no argument, no requirement (Linux 5.6, a load since 5.8).
+    // SAFETY: no argument, no requirement (Linux 5.6, where the verifier makes it a load).
     unsafe { bpf_jiffies64() }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn forward(frame: Frame, family: Family) -> Verdict {
 #[inline(always)]
 fn to_server(frame: Frame, subject: &Subject) -> Verdict {
     let key = ServiceKey::new(subject.vip, subject.port_be);
-    if key.port_be == maps::ANY_PORT {
+    if key.port_be() == maps::ANY_PORT {
         return Verdict::PASS;
     }
     let (Some(service), Some(settings)) = (service::find(&key), maps::settings()) else {

@@ -25,7 +25,7 @@ impl<'a> Segment<'a> {
     #[inline(always)]
     pub(super) fn of_service(ctx: &'a XdpContext, packet: &'a Packet) -> Option<Self> {
         let key = ServiceKey::new(packet.tuple.vip, packet.tuple.port_be);
-        if key.port_be == maps::ANY_PORT {
+        if key.port_be() == maps::ANY_PORT {
             return None;
         }
         let service = service::find(&key)?;

@@ -1,5 +1,5 @@
-//! Services by VIP and port. Each CPU remembers what it found, for the current tick: packets of one service come in bunches,
-//! and a compare of three words costs a sixth of a look-up in a hash map. A service that changes is noticed within a tick.
+//! Services by VIP and port. Each CPU remembers what it found, for the current tick: packets of a service come in bunches, and
+//! a compare of three words is a fraction of a look-up in a hash map. A service that changes is noticed within a tick.
 
 use dispatcher_common::{
     limits::MAX_SERVICES,
@@ -36,7 +36,7 @@ pub(super) fn find(key: &ServiceKey) -> Option<ServiceEntry> {
 fn slot(key: &ServiceKey) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let [_, end] = key.vip.halves();
-    ((end ^ key.port_be as u64).wrapping_mul(FACTOR) >> (64 - SLOTS.ilog2())) as u32
+    ((end ^ key.port_be() as u64).wrapping_mul(FACTOR) >> (64 - SLOTS.ilog2())) as u32
 }
 
 #[inline(never)]

@@ -91,10 +91,10 @@ impl Status {
     }
 
     fn flow_row(&self, key: &FlowKey, flow: &ServerFlow, now_ns: u64) -> FlowRow {
-        let endpoint = self.endpoints.get(usize::from(key.service));
+        let endpoint = self.endpoints.get(usize::from(key.service()));
         FlowRow {
             client: key.client.into(),
-            port: u16::from_be(key.client_port_be),
+            port: u16::from_be(key.client_port_be()),
             vip: endpoint.map(|(vip, _)| *vip),
             vip_port: endpoint.map(|(_, port)| *port),
             class: flow.class,

@@ -159,7 +159,7 @@ fn replace_services(
     let mut losses = Vec::new();
     for (key, entry) in old {
         let new = wanted.iter().find(|(wanted, _)| *wanted == key);
-        if key.port_be != ANY_PORT && new.is_none_or(|(_, new)| new.id != entry.id) {
+        if key.port_be() != ANY_PORT && new.is_none_or(|(_, new)| new.id != entry.id) {
             losses.push(Loss::now(Lost::Service(entry.id)));
         }
         if new.is_none() {
@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn services_are_numbered_by_vip_and_each_vip_has_an_entry_of_its_own() {
         let entries = service_entries(&config());
-        let ids: Vec<_> = entries.iter().map(|(key, entry)| (u16::from_be(key.port_be), entry.id)).collect();
+        let ids: Vec<_> =
+            entries.iter().map(|(key, entry)| (u16::from_be(key.port_be()), entry.id)).collect();
         assert_eq!(ids, [(80, 0), (0, 0), (80, 1), (0, 1), (80, 2), (0, 2)]);
         assert_eq!(IpAddr::from(entries[2].0.vip), "2001:db8::100".parse::<IpAddr>().unwrap());
         assert_eq!(entries[4].1.priority, 5);

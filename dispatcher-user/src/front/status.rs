@@ -200,8 +200,8 @@ impl Status {
         let response_ns = filter.response_ns.saturating_sub(filter.created_ns);
         FilterRow {
             client: key.client.into(),
-            port: u16::from_be(key.client_port_be),
-            service: self.model.service(key.service).map(|service| service.config.name.as_str()),
+            port: u16::from_be(key.client_port_be()),
+            service: self.model.service(key.service()).map(|service| service.config.name.as_str()),
             server: self.server_name(filter.server).filter(|_| has_server),
             class: has_server.then_some(filter.class),
             priority: filter.priority,

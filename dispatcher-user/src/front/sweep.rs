@@ -90,7 +90,7 @@ impl Rules {
         let has_server = matches!(filter.state, state::ESTABLISHED | state::CLOSING);
         self.losses.iter().filter(|loss| filter.created_ns < loss.before_ns).any(|loss| match loss.what {
             Lost::Server(server) => has_server && filter.server == server,
-            Lost::Service(service) => key.service == service,
+            Lost::Service(service) => key.service() == service,
         })
     }
 }
@@ -213,7 +213,7 @@ mod tests {
         rules.losses.push(Loss { what: Lost::Service(3), before_ns: 51 });
         assert_eq!(rules.end(&KEY, &filter(state::PENDING, 100), 100), Some(End::Orphaned));
         assert_eq!(
-            rules.end(&FlowKey::new(KEY.client, KEY.client_port_be, 4), &filter(state::PENDING, 100), 100),
+            rules.end(&FlowKey::new(KEY.client, KEY.client_port_be(), 4), &filter(state::PENDING, 100), 100),
             None
         );
     }

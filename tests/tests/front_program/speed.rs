@@ -1,5 +1,5 @@
-//! What a packet costs, net of an empty program. Printed, not asserted: other tests run at the same time. `cargo xtask bench`
-//! holds the targets.
+//! What a packet costs, net of an empty program. Printed as a table, not asserted: `cargo xtask bench` shows it on a machine that
+//! does nothing else.
 
 use dispatcher_common::counter::FrontCounter;
 
@@ -25,12 +25,14 @@ fn print_cost(program: &mut Program, case: &str, frame: &[u8], repeat: u32) {
     let floor = median_ns(program, "pass", frame, repeat);
     let cost = median_ns(program, "front", frame, repeat).saturating_sub(floor);
     let how = if repeat == 1 { "once" } else { "repeated" };
-    eprintln!("{case}, {how}: {cost} ns above {floor} ns");
+    println!("| {case} | {how} | {cost} | {floor} |");
 }
 
 #[test]
 fn cost_of_a_packet() {
     let Some(mut program) = Program::load() else { return };
+    println!("\n| packet | run | ns, net | ns of an empty program |");
+    println!("| --- | --- | --- | --- |");
     for family in Family::BOTH {
         program.filters().insert(flow_key(family), established(family), 0).unwrap();
         let syn = Segment::of_client(family, SYN, ISN, 0)
@@ -45,7 +47,7 @@ fn cost_of_a_packet() {
             ("a known flow", &known, 1),
             ("SYN to SYN-ACK", &syn, 1),
         ] {
-            print_cost(&mut program, &format!("{family:?}: {case}"), &segment.frame(), repeat);
+            print_cost(&mut program, &format!("{case}, {family:?}"), &segment.frame(), repeat);
         }
     }
     assert!(program.counters()[FrontCounter::Forwarded.index() as usize] >= u64::from(REPEATED));

@@ -32,7 +32,7 @@ impl Filters for Table {
     fn update_batch(&self, keys: &[FlowKey], filters: &[Filter]) -> usize {
         // A client port of 9 stands for a filter that cannot be written.
         let (good, bad): (Vec<_>, Vec<_>) =
-            keys.iter().zip(filters).partition(|(key, _)| key.client_port_be != 9_u16.to_be());
+            keys.iter().zip(filters).partition(|(key, _)| key.client_port_be() != 9_u16.to_be());
         self.0.lock().unwrap().extend(good.into_iter().map(|(key, filter)| (*key, *filter)));
         bad.len()
     }
