@@ -205,16 +205,13 @@ fn write_sweep(
         }
     }
     csv_file::write(&directory.join("sweep.csv"), &columns, &lines)?;
-    let quantities: [(&str, &str, fn(&Outcome) -> f64); 3] = [
-        ("throughput", "requests/s", |outcome| outcome.throughput),
-        ("hit-rate", "hit rate", |outcome| outcome.hit_rate),
-        ("p99", "p99 of the response time, ms", |outcome| outcome.p99_ms),
-    ];
-    for (name, label, value) in quantities {
+    let plot = |name: &str, label: &str, value: fn(&Outcome) -> f64| {
         let path = directory.join(format!("sweep-{name}.svg"));
-        over.plot((label, value), contenders, outcomes).write(&path)?;
-    }
-    Ok(())
+        over.plot((label, value), contenders, outcomes).write(&path)
+    };
+    plot("throughput", "requests/s", |outcome| outcome.throughput)?;
+    plot("hit-rate", "hit rate", |outcome| outcome.hit_rate)?;
+    Ok(plot("p99", "p99 of the response time, ms", |outcome| outcome.p99_ms)?)
 }
 
 fn fill_matrix(
