@@ -59,3 +59,26 @@ impl Admission {
         self.outside.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Limit, Settings};
+
+    #[test]
+    fn the_papers_limit_grows_with_servers() {
+        assert_eq!([1, 2, 16].map(|servers| Limit::Paper.connections(servers)), [54, 119, 1029]);
+    }
+
+    #[test]
+    fn there_is_room_until_the_limit_and_again_when_somebody_leaves() {
+        let settings = FrontSettings { limit: Limit::Connections(2), ..Settings::default().front };
+        let mut door = Admission::new(&settings, 1);
+        door.enter();
+        assert!(door.has_room());
+        door.enter();
+        assert!(!door.has_room() && door.let_in().is_none());
+        door.leave();
+        assert!(door.has_room() && door.let_in().is_none(), "nobody waits");
+    }
+}

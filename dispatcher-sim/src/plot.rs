@@ -198,3 +198,35 @@ fn mark<C>(marker: Marker, at: C, colour: RGBColor) -> Circle<C, i32> {
         Marker::Ring => Circle::new(at, 4, colour.stroke_width(1)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plot_names_its_axes_and_every_curve() {
+        let curve =
+            |label: &str, look, y| Curve { label: label.into(), look, points: vec![(1.0, 0.0), (10.0, y)] };
+        let plot = Plot {
+            title: "all".into(),
+            x_label: "servers".into(),
+            y_label: "hits".into(),
+            x_is_logarithmic: true,
+            curves: vec![curve("ours", Look::Scale(500), 1.0), curve("theirs", Look::Rival(0), 0.5)],
+        };
+        let svg = plot.svg().unwrap();
+        for text in ["all", "servers", "hits", "ours", "theirs"] {
+            assert!(svg.lines().any(|line| line == text), "{text}");
+        }
+        assert_eq!(svg, plot.svg().unwrap());
+    }
+
+    #[test]
+    fn the_scale_grows_lighter_from_end_to_end() {
+        let lightness = |place| {
+            let RGBColor(red, green, blue) = scale(place);
+            u32::from(red) * 3 + u32::from(green) * 6 + u32::from(blue)
+        };
+        assert!([0, 166, 333, 500, 666, 833, 999].map(lightness).is_sorted());
+    }
+}

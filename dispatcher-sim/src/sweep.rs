@@ -102,6 +102,16 @@ impl Sweep {
         &self.values
     }
 
+    /// What tables and legends call a contender: without K where that is what varies.
+    #[must_use]
+    pub fn label(&self, contender: &Contender) -> String {
+        let label = contender.to_string();
+        match self.parameter {
+            Parameter::Classes => label.replace(&format!(", K={}", contender.classes), ""),
+            _ => label,
+        }
+    }
+
     /// Outcomes of `contenders` at each value. `done` is called after each run.
     ///
     /// # Errors
@@ -136,7 +146,7 @@ impl Sweep {
     ) -> Plot {
         let (y_label, value) = quantity;
         let curves = contenders.iter().enumerate().map(|(index, contender)| Curve {
-            label: contender.to_string(),
+            label: self.label(contender),
             look: Look::Distinct(index),
             points: self.values.iter().zip(outcomes).map(|(&x, at)| (x, value(&at[index]))).collect(),
         });
@@ -183,6 +193,14 @@ mod tests {
         for bad in ["load", "load=", "load=x", "load=-1", "load=inf", "luck=1"] {
             assert!(bad.parse::<Sweep>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_sweep_over_k_does_not_name_one_k() {
+        let contender: Contender = "context:faithful:20:16x".parse().unwrap();
+        let label = |sweep: &str| sweep.parse::<Sweep>().unwrap().label(&contender);
+        assert_eq!(label("classes=10,20"), "context faithful, 16x");
+        assert_eq!(label("servers=1"), "context faithful, K=20, 16x");
     }
 
     #[test]

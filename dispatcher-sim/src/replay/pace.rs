@@ -49,3 +49,41 @@ impl Timeline {
         self.last = Some(second.max(self.last.unwrap_or(second)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{contender::Contender, replay::record::Reader, span::Span};
+
+    /// Simulated times of requests at the given seconds of a log, taken in chunks of two.
+    fn times(settings: &ReplaySettings, seconds: &[i64]) -> Vec<u64> {
+        let mut reader = Reader::new(settings, &[Contender::named("hash")]);
+        let (mut timeline, mut chunk, mut times) = (Timeline::new(settings), Chunk::default(), Vec::new());
+        for (place, second) in seconds.iter().enumerate() {
+            let line = format!("{{\"msec\": {second}, \"request\": \"GET / HTTP/1.1\"}}");
+            reader.read(line.as_bytes(), &mut chunk).unwrap();
+            let is_end = place + 1 == seconds.len();
+            if chunk.len() >= 2 || is_end {
+                let ready = timeline.place(&mut chunk, is_end);
+                times.extend((0..ready).map(|place| chunk.at_us(place)));
+                chunk.drop_first(ready);
+            }
+        }
+        times
+    }
+
+    #[test]
+    fn requests_of_a_second_are_spread_over_it_and_quiet_times_shortened() {
+        let settings = ReplaySettings::default();
+        assert_eq!(times(&settings, &[7, 8, 8, 9]), [0, 1_000_000, 1_500_000, 2_000_000]);
+        assert_eq!(times(&settings, &[7, 8, 1000]), [0, 1_000_000, 3_000_000]);
+        let settings = ReplaySettings { speed: 10.0, longest_gap: Span::ms(50), ..settings };
+        assert_eq!(times(&settings, &[7, 8, 1000]), [0, 100_000, 250_000]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_stands_still() {
+        let times = times(&ReplaySettings::default(), &[9, 8, 7, 9, 10]);
+        assert!(times.is_sorted() && times[4] <= 4_000_000, "{times:?}");
+    }
+}

@@ -182,7 +182,7 @@ fn sweep(
     let mut rows = Vec::new();
     for (value, at) in over.values().iter().zip(&outcomes) {
         for (contender, outcome) in contenders.iter().zip(at) {
-            let what = [("policy", named(contender)), (over.name(), json!(value))];
+            let what = [("policy", json!(over.label(contender))), (over.name(), json!(value))];
             rows.push(outcome::row(&what, outcome));
         }
     }
@@ -199,7 +199,7 @@ fn write_sweep(
     let mut lines = Vec::new();
     for (value, at) in over.values().iter().zip(outcomes) {
         for (contender, outcome) in contenders.iter().zip(at) {
-            let mut line = vec![contender.to_string(), value.to_string()];
+            let mut line = vec![over.label(contender), value.to_string()];
             line.extend(csv_file::fields(outcome));
             lines.push(line);
         }
