@@ -1,6 +1,6 @@
-//! Simulated requests per second of CPU time of one core, by policy: with the daemon's report period of 100 ms, and with the paper's
-//! of 10, in which a server at 20 requests/s reports five times for each. Policies that do not look at classes have one. A plain
-//! harness: runs are long enough.
+//! Simulated requests per second of CPU time of one core, by policy: with the daemon's report period of 100 ms, and with the
+//! paper's of 10, in which a server at 20 requests/s reports five times for each. Policies that do not look at classes have
+//! one. A plain harness: runs are long enough.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The front-end's door: how many connections it lets in at once (S), and who waits outside.
+//! The front-end's door: how many connections it lets in at once (S), and who waits outside. Owns S and the waiting room;
+//! who is put out for somebody else is the engine's business.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,5 @@
 //! What will happen when: the simulation's event queue. Events of one moment come in the order in which they were noted.
+//! Owns the clock; what an event does is the engine's business.
 
 use std::{
     cmp::Ordering,

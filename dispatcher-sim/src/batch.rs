@@ -1,4 +1,5 @@
 //! Many runs at once, on all cores. What comes out does not depend on how many there are.
+//! Owns no run: that is `run`.
 
 use dispatcher_core::policy::UnknownPolicy;
 use rayon::prelude::*;

@@ -1,4 +1,5 @@
 //! Who competes: a policy with its parameters and its number of classes, and how people write and read that.
+//! Owns the short form of the command line; parameters and their defaults are the policies'.
 
 use std::{fmt, str::FromStr, time::Duration};
 

@@ -1,4 +1,5 @@
 //! CSV files, and outcomes as their fields. Numbers have a fixed number of decimals, so that equal outcomes are equal bytes.
+//! What the files of a comparison are called, and their own columns, are that comparison's.
 
 use std::{fs, io, path::Path};
 

@@ -138,8 +138,7 @@ impl Engine {
         }
         self.agenda.regularly(self.period_us, Event::Tick);
         for failure in &settings.cluster.fail {
-            let server = failure.server - 1;
-            if server < settings.cluster.servers {
+            if let Some(server) = failure.server.checked_sub(1).filter(|&at| at < settings.cluster.servers) {
                 self.agenda.at(failure.during.start.0, Event::Fail { server });
                 self.agenda.at(failure.during.end.0, Event::Return { server });
             }

@@ -1,4 +1,5 @@
 //! The simulated front-end's decisions: the cluster model and a policy, driven as the daemon's model drives them.
+//! Owns what it does about full queues; S is `admission`'s.
 
 use std::{mem, time::Duration};
 

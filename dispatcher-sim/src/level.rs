@@ -1,4 +1,5 @@
 //! The paper's three levels of service, and one value for each of them.
+//! What they mean for service times is the workload's, for eviction the engine's.
 
 use std::{
     fmt,

@@ -1,4 +1,5 @@
 //! Ours against LARD and LARD/R in every cell of a grid: servers, contexts, popularity, and what ails the cluster.
+//! Owns the grid; judging the outcomes is left to the reader of `docs/simulation.md`.
 
 use std::{io, path::Path};
 

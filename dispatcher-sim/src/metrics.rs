@@ -38,7 +38,7 @@ pub struct Totals {
 pub struct ServerShare {
     /// Requests that it answered.
     pub served: u64,
-    /// Requests sent to it that were dropped there.
+    /// Requests sent to it that it dropped: its queue was full, or it failed.
     pub dropped: PerLevel<u64>,
     /// Time that it was busy, in µs.
     pub busy_us: u64,
@@ -57,8 +57,6 @@ pub struct Metrics {
     pub served: PerLevel<u64>,
     /// Requests not answered, by level.
     pub dropped: PerLevel<u64>,
-    /// Requests that the front-end did not let in or put out again.
-    pub refused: u64,
     /// Answers from the server's own memory.
     pub hits: u64,
     /// Answers from another server's memory.
@@ -84,7 +82,6 @@ impl Metrics {
             issued: none(),
             served: none(),
             dropped: none(),
-            refused: 0,
             hits: 0,
             remote_hits: 0,
             misses: 0,
@@ -129,8 +126,8 @@ impl Metrics {
     pub fn dropped(&mut self, server: Option<ServerId>, level: Level, cause: Cause) {
         self.totals.dropped += 1;
         self.dropped[level] += 1;
-        self.refused += u64::from(matches!(cause, Cause::Refused | Cause::Evicted));
-        if let Some(server) = server {
+        // Who is put out was not dropped by its server.
+        if let Some(server) = server.filter(|_| cause != Cause::Evicted) {
             self.servers[server.index()].dropped[level] += 1;
         }
     }

@@ -1,4 +1,5 @@
 //! What clients ask for: a context by its popularity, which may move on, and flash crowds.
+//! When they ask is `clients`'.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
 //! A request on its way through the simulated cluster, with everything that was known when it was issued.
+//! What became of it is counted by `metrics`.
 
 use dispatcher_core::ids::ClassId;
 

@@ -1,4 +1,5 @@
 //! One run from beginning to end, and what came of it.
+//! Owns the reckoning of rates and quantiles; counting is `metrics`', many runs are `batch`'s.
 
 use dispatcher_core::policy::UnknownPolicy;
 use hdrhistogram::Histogram;

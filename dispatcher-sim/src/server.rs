@@ -90,12 +90,6 @@ impl Server {
         self.queue.len()
     }
 
-    /// Whether it lives.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        !self.down
-    }
-
     /// The request in service.
     #[must_use]
     pub fn head(&self) -> Option<&Request> {

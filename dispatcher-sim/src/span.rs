@@ -1,4 +1,5 @@
 //! Lengths of simulated time: whole microseconds inside, `15ms` or `2s` where people write them.
+//! Moments are lengths since the beginning.
 
 use std::{fmt, str::FromStr, time::Duration};
 

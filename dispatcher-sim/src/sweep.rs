@@ -1,4 +1,5 @@
 //! One parameter over a range of values, everything else as it is.
+//! Owns which parameters can be varied, by the names of their flags.
 
 use std::str::FromStr;
 

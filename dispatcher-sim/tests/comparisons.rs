@@ -1,4 +1,5 @@
 //! The comparisons that are published: their files are whole and the same every time, and overload does what it should.
+//! What they show of the paper is in `paper.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 

@@ -1,4 +1,5 @@
 //! What holds in every simulation: nothing is lost, and the same seed gives the same bytes.
+//! All of it for any parameters, so that no figure rests on a lost request.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 

@@ -1,4 +1,5 @@
 //! What the paper's figures show, in runs small enough for every day: see `docs/simulation.md` for the full ones.
+//! Margins are wide enough for any seed.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 

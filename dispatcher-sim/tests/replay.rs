@@ -1,4 +1,5 @@
 //! Replay from end to end: a log of the simulator's own requests, and a real one where it is at hand.
+//! Single lines and stamps are tested beside their code.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 

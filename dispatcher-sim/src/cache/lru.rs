@@ -1,4 +1,5 @@
-//! Least recently used content goes first: the paper's memory.
+//! Least recently used content goes first: the paper's memory. Owns the room; the order of use is
+//! `recency`'s.
 
 use super::recency::Recency;
 

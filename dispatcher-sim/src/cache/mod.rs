@@ -1,4 +1,5 @@
 //! Memories of servers. Owns what they have in common and the choice of kind; each kind has a file.
+//! What a miss costs is the engine's business.
 
 mod gds;
 mod gms;

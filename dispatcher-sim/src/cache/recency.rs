@@ -1,4 +1,5 @@
 //! Contents in order of their last use: a list in a vector, and an index. Owns the order; room is its users' business.
+//! Shared by the least recently used memories of one server and of all.
 
 use rustc_hash::FxHashMap;
 

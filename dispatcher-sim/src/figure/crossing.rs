@@ -1,4 +1,5 @@
 //! Where ours passes the paper's LARD: hit rate over K, with as many servers as the figures have at most.
+//! Draws what the figures have run; runs nothing.
 
 use std::{io, path::Path};
 

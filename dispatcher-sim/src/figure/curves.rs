@@ -1,4 +1,5 @@
 //! Whose curves the figures have, and how these look: three groups, because no plot of all of them could be read.
+//! Colours themselves are `plot`'s.
 
 use dispatcher_core::policy::{
     BoundedHash, Hash, JoinIdleQueue, Lard, LardR, Prequal, Random, RoundRobin, TableKind, TwoChoices,

@@ -1,4 +1,5 @@
 //! Which K and T_load a site should choose, from the outcomes of a replay over a grid of both.
+//! Owns the grid and what counts as equally good.
 
 use dispatcher_core::policy::{Context, LoadThreshold, TableKind};
 

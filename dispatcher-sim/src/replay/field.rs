@@ -1,4 +1,5 @@
 //! What a line of a log says, whatever its format.
+//! Reading it is `line`'s and `json`'s, time stamps are `stamp`'s.
 
 use std::borrow::Cow;
 

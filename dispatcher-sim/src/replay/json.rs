@@ -1,4 +1,5 @@
 //! JSON lines with the names of nginx's variables. Logs differ in which they have, so each field has several names.
+//! Owns those names; time stamps as text are `stamp`'s.
 
 use std::borrow::Cow;
 

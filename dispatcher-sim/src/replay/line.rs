@@ -1,4 +1,5 @@
 //! Lines of access logs: which format, and the common and combined ones. JSON is `json`'s.
+//! Owns why a line is bad.
 
 use std::borrow::Cow;
 

@@ -19,7 +19,6 @@ use std::{
 
 use dispatcher_core::policy::{Lard, NAMES, RoundRobin, TableKind, UnknownPolicy};
 use rayon::prelude::*;
-use thiserror::Error;
 
 use crate::{
     clients::Clients,
@@ -46,17 +45,6 @@ const SHOWN_BAD_LINES: usize = 5;
 
 /// Longest line in bytes; what is longer is bad.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
-
-/// A log could not be replayed.
-#[derive(Debug, Error)]
-pub enum ReplayError {
-    /// A policy does not exist.
-    #[error(transparent)]
-    Policy(#[from] UnknownPolicy),
-    /// It could not be read.
-    #[error("cannot read the log: {0}")]
-    Read(#[from] io::Error),
-}
 
 /// What was found in the logs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

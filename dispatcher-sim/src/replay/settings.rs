@@ -1,4 +1,5 @@
 //! Parameters of a replay. What is not said here is as in a simulation without `--queue-limit` and the like.
+//! Owns their defaults; what they do is the business of the module that reads them.
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};

@@ -1,4 +1,5 @@
 //! Where logs come from: files, plain or compressed by gzip, and standard input.
+//! Owns how compression is recognised; lines are `line`'s.
 
 use std::{
     fs::File,

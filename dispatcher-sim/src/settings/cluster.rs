@@ -1,6 +1,8 @@
 //! Parameters of the servers.
+//! Owns their defaults; how large a memory is depends on what it holds, so that is the workload's.
 
 use clap::{Args, ValueEnum};
+use thiserror::Error;
 
 use super::{Failure, Slowdown};
 use crate::span::Span;
@@ -41,4 +43,25 @@ pub struct ClusterSettings {
     /// A server that fails with all it holds and returns with an empty memory: 2@10s..20s
     #[arg(long, value_name = "SERVER@FROM..TO")]
     pub fail: Vec<Failure>,
+}
+
+/// An incident is said to happen to a server that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("there is no server {server} among {servers}; --slow and --fail count from 1")]
+pub struct NoSuchServer {
+    server: u16,
+    servers: u16,
+}
+
+impl ClusterSettings {
+    /// Whether incidents happen to servers that exist. Where they do not, a simulation ignores them.
+    ///
+    /// # Errors
+    /// With the first server that does not.
+    pub fn check(&self) -> Result<(), NoSuchServer> {
+        let slow = self.slow.iter().map(|slowdown| slowdown.server);
+        let named = slow.chain(self.fail.iter().map(|failure| failure.server));
+        let missing = named.into_iter().find(|server| !(1..=self.servers).contains(server));
+        missing.map_or(Ok(()), |server| Err(NoSuchServer { server, servers: self.servers }))
+    }
 }

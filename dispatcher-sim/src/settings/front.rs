@@ -1,4 +1,5 @@
 //! Parameters of the front-end: feedback and admission. The policy is a [`Contender`](crate::contender::Contender).
+//! Owns the paper's formula for S.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 

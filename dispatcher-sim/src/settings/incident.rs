@@ -1,6 +1,7 @@
 //! What happens to single servers: they slow down, they fail and return. Servers are counted from 1, as in tables.
+//! Owns how people write that.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{ops::Range, str::FromStr};
 
 use thiserror::Error;
 
@@ -75,12 +76,6 @@ impl FromStr for Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}..{}", self.server, self.during.start, self.during.end)
-    }
-}
-
 fn number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|&server| server > 0)
 }
@@ -89,4 +84,36 @@ fn range(text: &str) -> Option<Range<Span>> {
     let (from, to) = text.split_once("..")?;
     let (from, to) = (from.parse().ok()?, to.parse().ok()?);
     (from < to).then_some(from..to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn incidents_are_read_as_they_are_documented() {
+        assert_eq!("1:3".parse(), Ok(Slowdown::always(1, 3)));
+        let during = Span::s(10)..Span::s(20);
+        assert_eq!(
+            "1:1.5@10s..20s".parse(),
+            Ok(Slowdown { server: 1, factor_permille: 1500, during: during.clone() })
+        );
+        assert_eq!("2@10s..20s".parse(), Ok(Failure { server: 2, during }));
+        for bad in ["1", "0:3", "1:0", "1:x", "1:3@20s..10s", "x:1", "1:3@10s"] {
+            assert!(bad.parse::<Slowdown>().is_err(), "{bad}");
+        }
+        for bad in ["1", "0@1s..2s", "1@2s..1s", "1@1..2"] {
+            assert!(bad.parse::<Failure>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn incidents_need_their_server() {
+        let mut cluster = Settings::default().cluster;
+        cluster.slow.push(Slowdown::always(8, 3));
+        assert_eq!(cluster.check(), Ok(()));
+        cluster.slow.push(Slowdown::always(9, 3));
+        assert!(cluster.check().is_err());
+    }
 }

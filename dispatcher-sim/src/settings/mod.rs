@@ -9,7 +9,7 @@ mod workload;
 
 use clap::{Args, Parser};
 
-pub use cluster::{CacheKind, ClusterSettings};
+pub use cluster::{CacheKind, ClusterSettings, NoSuchServer};
 pub use front::{FrontSettings, Limit, OverLimit, WhenFull};
 pub use incident::{Failure, Slowdown};
 pub use run::RunSettings;

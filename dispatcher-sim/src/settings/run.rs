@@ -1,4 +1,5 @@
 //! Seed and length of a run.
+//! How random numbers come of the seed is `random`'s.
 
 use clap::Args;
 

@@ -1,4 +1,5 @@
 //! Parameters of the clients and of what they ask for.
+//! Owns the levels of contexts; drawing and issuing are `popularity`'s and `clients`'.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
 //! Outcomes of simulated runs as rows of a listing.
+//! Owns names and units of the columns.
 
 use dispatcher_sim::run::Outcome;
 use serde_json::{Value, json};

@@ -42,6 +42,7 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<()> {
         [] => replay::contenders(),
         given => given.to_vec(),
     };
+    arguments.settings.cluster.check()?;
     let mut replay = Replay::new(&arguments.settings, contenders)?;
     let progress = progress();
     for path in &arguments.logs {

@@ -147,6 +147,7 @@ impl Contenders {
 }
 
 fn compare(contenders: &[Contender], settings: &Settings, as_json: bool) -> Result<()> {
+    settings.cluster.check()?;
     let job = |contender: &Contender| Job { settings: settings.clone(), contender: contender.clone() };
     let jobs: Vec<_> = contenders.iter().map(job).collect();
     let progress = progress(jobs.len());
