@@ -50,7 +50,8 @@ pub fn grid(table: TableKind) -> Vec<Contender> {
 
 /// Of the outcomes of our policy whose hit rate is as good as the best, those whose p99 is as good as the best among them; of
 /// these one whose servers are busy alike, if there is any, with the fewest classes, because each is an entry, and then the
-/// lowest T_load, because it parts sooner from a server in trouble.
+/// default T_load, because a log that never makes servers queue tells nothing about it, else the lowest, because it parts sooner
+/// from a server in trouble.
 #[must_use]
 pub fn advise(results: &[(Contender, Outcome)]) -> Option<Advice> {
     let ours = || results.iter().filter(|(contender, _)| contender.policy.name == Context::NAME);
@@ -63,7 +64,8 @@ pub fn advise(results: &[(Contender, Outcome)]) -> Option<Advice> {
             LoadThreshold::Requests(count) => count,
             LoadThreshold::Work(_) => u32::MAX,
         };
-        (outcome.imbalance > IMBALANCE_SLACK, contender.classes, threshold)
+        let is_default = contender.policy.load_threshold == LoadThreshold::default();
+        (outcome.imbalance > IMBALANCE_SLACK, contender.classes, !is_default, threshold)
     })?;
     Some(Advice { contender: contender.clone(), outcome: outcome.clone() })
 }
