@@ -167,7 +167,8 @@ async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> 
     let feedback = Feedback::open(config, key, shared.0, shared.1, roster, loss_sender)?;
     program.attach(config)?;
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
-    let slow_path = start_slow_path(config, secret, xsks, filters.clone(), shared)?;
+    let interfaces = (clients, servers.clone());
+    let slow_path = start_slow_path(config, secret, interfaces, xsks, filters.clone(), shared)?;
     announce(config, program);
     Ok(Front {
         name: config.interface.clone(),
@@ -194,15 +195,16 @@ async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> 
 fn start_slow_path(
     config: &FrontConfig,
     secret: &Secret,
+    (clients, servers): (Interface, Interface),
     mut xsks: XskMap<aya::maps::MapData>,
     filters: FilterTable,
     (model, counters): (Arc<Model>, Arc<ControlCounters>),
 ) -> Result<SlowPath, SlowPathError> {
     let options = SlowPathOptions {
-        interface: config.interface.clone(),
-        server_interface: config.server_interface.clone(),
         // Attaching may have changed the number.
-        queues: interface::receive_queues(&config.interface) as u32,
+        queues: interface::receive_queues(&clients.name) as u32,
+        server_interface: (clients.index != servers.index).then_some(servers),
+        interface: clients,
         copy_only: config.mode == Mode::Skb,
         head_limit: config.slow_path.head_limit,
         head_timeout: config.slow_path.head_timeout,

@@ -32,7 +32,7 @@ use std::{
 use dispatcher_common::siphash::SipKey;
 use thiserror::Error;
 
-use super::{FilterTable, counters::ControlCounters, dispatch::Dispatch};
+use super::{FilterTable, counters::ControlCounters, dispatch::Dispatch, interface::Interface};
 use collect::Limits;
 use engine::{Engine, Shared};
 use queue::Queue;
@@ -43,9 +43,9 @@ use socket::{OpenError, QueueSocket};
 #[derive(Clone, Debug)]
 pub struct SlowPathOptions {
     /// The interface that clients come from.
-    pub interface: String,
+    pub interface: Interface,
     /// The interface towards the servers, if it is another one.
-    pub server_interface: Option<String>,
+    pub server_interface: Option<Interface>,
     /// RX queues of `interface`.
     pub queues: u32,
     /// Do not try zero-copy; set in skb mode, where XDP runs on copies.
@@ -65,8 +65,6 @@ pub struct SlowPathOptions {
 /// Why the slow path cannot start.
 #[derive(Debug, Error)]
 pub enum SlowPathError {
-    #[error("interface {interface} cannot be used: {source}; check the name in the configuration")]
-    Interface { interface: String, source: io::Error },
     #[error(
         "interface {interface} has an MTU of {mtu}, the slow path takes {least} to {most}; change it with `ip link`"
     )]
@@ -112,9 +110,7 @@ impl SlowPath {
         dispatch: Arc<dyn Dispatch>,
         counters: Arc<ControlCounters>,
     ) -> Result<Self, SlowPathError> {
-        let (interface, mtu) = interface(&options.interface)?;
-        let server_interface = options.server_interface.as_deref().map(self::interface).transpose()?;
-        let mtu = server_interface.map_or(mtu, |(_, other)| mtu.min(other));
+        let mtu = mtu(options)?;
         let limits = Limits {
             head_limit: options.head_limit,
             head_timeout_ns: u64::try_from(options.head_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -125,11 +121,11 @@ impl SlowPath {
             Arc::new(Shared::new(dispatch, Arc::new(filters), counters, options.ticket_key, mtu, limits));
         let mut slow_path = Self { stop: Arc::default(), running: Arc::default(), threads: Vec::new() };
         for queue in 0..options.queues {
-            let socket = open(options, interface, queue)?;
+            let socket = open(options, queue)?;
             insert(queue, socket.as_fd()).map_err(|source| SlowPathError::Insert { queue, source })?;
-            let server_side = server_side(options, server_interface.map(|(index, _)| index))?;
+            let server_side = options.server_interface.as_ref().map(server_side).transpose()?;
             let engine = Engine::new(shared.clone());
-            slow_path.spawn(queue, &options.interface, Queue { socket, server_side, engine })?;
+            slow_path.spawn(queue, &options.interface.name, Queue { socket, server_side, engine })?;
         }
         Ok(slow_path)
     }
@@ -175,53 +171,35 @@ impl Drop for SlowPath {
     }
 }
 
-fn open(options: &SlowPathOptions, index: u32, queue: u32) -> Result<QueueSocket, SlowPathError> {
-    let interface = || options.interface.clone();
-    let socket = QueueSocket::open(index, queue, options.copy_only).map_err(|error| match error {
-        OpenError::SetUp(reason) => SlowPathError::SetUp { interface: interface(), queue, reason },
-        OpenError::Bind(source) => SlowPathError::Bind { interface: interface(), queue, source },
-    })?;
+fn open(options: &SlowPathOptions, queue: u32) -> Result<QueueSocket, SlowPathError> {
+    let name = &options.interface.name;
+    let socket =
+        QueueSocket::open(options.interface.index, queue, options.copy_only).map_err(
+            |error| match error {
+                OpenError::SetUp(reason) => SlowPathError::SetUp { interface: name.clone(), queue, reason },
+                OpenError::Bind(source) => SlowPathError::Bind { interface: name.clone(), queue, source },
+            },
+        )?;
     let way = if socket.is_zero_copy() { "without copies" } else { "with copies" };
-    tracing::info!("slow path listens on {} queue {queue}, {way}", options.interface);
+    tracing::info!("slow path listens on {name} queue {queue}, {way}");
     Ok(socket)
 }
 
-fn server_side(options: &SlowPathOptions, index: Option<u32>) -> Result<Option<ServerSide>, SlowPathError> {
-    let open = |index| {
-        ServerSide::open(index).map_err(|source| SlowPathError::ServerSide {
-            interface: options.server_interface.clone().unwrap_or_default(),
-            source,
-        })
-    };
-    index.map(open).transpose()
+fn server_side(interface: &Interface) -> Result<ServerSide, SlowPathError> {
+    ServerSide::open(interface.index)
+        .map_err(|source| SlowPathError::ServerSide { interface: interface.name.clone(), source })
 }
 
-/// Index and MTU of an interface, asked of the kernel rather than /sys, which may show another network namespace.
-fn interface(name: &str) -> Result<(u32, usize), SlowPathError> {
-    let unusable = |source| SlowPathError::Interface { interface: name.to_owned(), source };
-    let index = nix::net::if_::if_nametoindex(name).map_err(|error| unusable(error.into()))?;
-    let mtu = mtu(name).map_err(unusable)?;
+/// Bytes of the longest packet that every interface takes.
+fn mtu(options: &SlowPathOptions) -> Result<usize, SlowPathError> {
     let (least, most) = (collect::MIN_MTU, socket::MAX_MTU);
-    if (least..=most).contains(&mtu) {
-        Ok((index, mtu))
-    } else {
-        Err(SlowPathError::Mtu { interface: name.to_owned(), mtu, least, most })
+    let mut smallest = most;
+    for interface in options.server_interface.iter().chain([&options.interface]) {
+        let mtu = interface.mtu as usize;
+        if !(least..=most).contains(&mtu) {
+            return Err(SlowPathError::Mtu { interface: interface.name.clone(), mtu, least, most });
+        }
+        smallest = smallest.min(mtu);
     }
-}
-
-fn mtu(name: &str) -> io::Result<usize> {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("[::]:0"))?;
-    // SAFETY: all zeroes is a request without content.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-    // SAFETY: SIOCGIFMTU reads the name and writes the MTU of an ifreq.
-    if unsafe { libc::ioctl(fd, libc::SIOCGIFMTU, &mut request) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call filled this member in.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    usize::try_from(mtu).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+    Ok(smallest)
 }
