@@ -29,7 +29,7 @@ pub enum BadContender {
     Policy(#[from] UnknownPolicy),
     /// No such parameter.
     #[error(
-        "{0:?} is no parameter of {1:?}; context takes faithful, sticky or replicated, K as in 50 and T_load as in \
+        "{0:?} is no parameter of {1:?}; context takes faithful, sticky, replicated or weighted, K as in 50 and T_load as in \
          48x or 600ms; lard and lard-r take T_low/T_high as in 25/65"
     )]
     Parameter(String, String),
@@ -120,7 +120,7 @@ impl fmt::Display for Contender {
 }
 
 fn table_kind(word: &str) -> Option<TableKind> {
-    [TableKind::Faithful, TableKind::Sticky, TableKind::Replicated]
+    [TableKind::Faithful, TableKind::Sticky, TableKind::Replicated, TableKind::Weighted]
         .into_iter()
         .find(|&kind| table_name(kind) == word)
 }
@@ -130,6 +130,7 @@ fn table_name(kind: TableKind) -> &'static str {
         TableKind::Faithful => "faithful",
         TableKind::Sticky => "sticky",
         TableKind::Replicated => "replicated",
+        TableKind::Weighted => "weighted",
     }
 }
 
@@ -149,6 +150,7 @@ mod tests {
         for (text, shown) in [
             ("context:faithful:50", "context faithful, K=50"),
             ("context:100:sticky:16x", "context sticky, K=100, 16x"),
+            ("context:weighted:128:72x", "context weighted, K=128, 72x"),
             ("context:sticky:600ms", "context sticky, K=20, 600ms"),
             ("lard:55/65", "lard 55/65"),
             ("lard-r", "lard-r 25/65"),

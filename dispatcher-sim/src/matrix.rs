@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use dispatcher_core::policy::{Lard, LardR, TableKind, UnknownPolicy};
+use dispatcher_core::policy::{Lard, LardR, LoadThreshold, TableKind, UnknownPolicy};
 
 use crate::{
     batch::{self, Job},
@@ -13,8 +13,12 @@ use crate::{
     settings::{PopularityKind, Settings, Slowdown},
 };
 
-/// Entries that our policy may need where LARD needs one for each context.
-const MAX_ENTRIES: u16 = 128;
+/// Classes by which our policy knows service times; of entries it has a weight for each server and 64 hot targets, where LARD
+/// needs one for each context.
+const CLASSES: u16 = 128;
+
+/// T_load of our policy. Weights even out demand, so that it may wait longer for a home than other tables should.
+const LOAD_THRESHOLD: LoadThreshold = LoadThreshold::Requests(72);
 
 /// What ails the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,10 +98,12 @@ impl Cell {
     }
 }
 
-/// Ours with replica sets, and as many classes as it may need.
+/// Ours with weights.
 #[must_use]
 pub fn ours() -> Contender {
-    Contender::context(TableKind::Replicated, MAX_ENTRIES)
+    let mut contender = Contender::context(TableKind::Weighted, CLASSES);
+    contender.policy.load_threshold = LOAD_THRESHOLD;
+    contender
 }
 
 /// Those that ours is compared with.

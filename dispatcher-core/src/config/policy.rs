@@ -46,6 +46,7 @@ pub(super) enum TableWord {
     Faithful,
     Sticky,
     Replicated,
+    Weighted,
 }
 
 impl From<TableWord> for TableKind {
@@ -54,6 +55,7 @@ impl From<TableWord> for TableKind {
             TableWord::Faithful => Self::Faithful,
             TableWord::Sticky => Self::Sticky,
             TableWord::Replicated => Self::Replicated,
+            TableWord::Weighted => Self::Weighted,
         }
     }
 }

@@ -117,6 +117,19 @@ port = 80"#;
 }
 
 #[test]
+fn every_way_to_keep_the_table_has_a_word() {
+    for (word, kind) in [
+        ("faithful", TableKind::Faithful),
+        ("sticky", TableKind::Sticky),
+        ("replicated", TableKind::Replicated),
+        ("weighted", TableKind::Weighted),
+    ] {
+        let config = front("#SERVICE", &format!("table = \"{word}\"")).unwrap();
+        assert_eq!(config.services[0].policy.table, kind);
+    }
+}
+
+#[test]
 fn every_policy_is_accepted_with_its_own_parameters() {
     for (name, more) in policy::NAMES.iter().map(|name| (*name, "")).chain([
         ("context", "table = \"replicated\"\nload_threshold = \"600ms\""),

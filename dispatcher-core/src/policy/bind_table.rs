@@ -20,6 +20,8 @@ pub enum TableKind {
     /// As sticky, but entries follow the work that is asked for instead of reports, and hot classes have more than one
     /// server.
     Replicated,
+    /// There is none: [`Weighted`](super::Weighted) finds the server of each target by hashing.
+    Weighted,
 }
 
 /// The bind-table of one service.

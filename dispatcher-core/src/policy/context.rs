@@ -4,7 +4,8 @@
 //! Source: Chen, Hou, Lee, *A Context-Based Request Dispatching Policy for Layer-7 Web Cluster*, Eq. 1–2, Fig. 7; the sets of
 //! hot classes are ours. State: one entry for each class, and with replica sets at most one more for each server.
 //! Choose it when servers cache and classes differ in what they touch: `faithful` to compare with the paper, `sticky`
-//! when no class is much above one server's share, `replicated` when some are or servers differ in speed.
+//! when no class is much above one server's share, `replicated` when some are or servers differ in speed. A table of the kind
+//! `weighted` is a policy of its own, [`Weighted`](super::Weighted).
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Default for LoadThreshold {
 }
 
 impl LoadThreshold {
-    fn work(self, servers: &ServerView<'_>) -> Duration {
+    pub(super) fn work(self, servers: &ServerView<'_>) -> Duration {
         match self {
             Self::Requests(count) => servers.mean_service_time().saturating_mul(count),
             Self::Work(work) => work,

@@ -10,11 +10,13 @@ mod bounded_hash;
 mod context;
 mod even_out;
 mod hash;
+mod hot_targets;
 mod join_idle_queue;
 mod lard;
 mod lard_r;
 mod prequal;
 mod random;
+mod rendezvous;
 mod replica_sets;
 mod round_robin;
 mod server_counts;
@@ -25,6 +27,7 @@ mod target_table;
 #[cfg(test)]
 mod tests;
 mod two_choices;
+mod weighted;
 mod weighted_round_robin;
 
 use std::{fmt::Debug, time::Duration};
@@ -48,6 +51,7 @@ pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use settings::{NAMES, PolicySettings, UnknownPolicy};
 pub use two_choices::TwoChoices;
+pub use weighted::Weighted;
 pub use weighted_round_robin::WeightedRoundRobin;
 
 /// What a policy may know of a request.

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{
     BindTable, BoundedHash, Context, Hash, JoinIdleQueue, Lard, LardR, LardSettings, LoadThreshold, Policy,
-    Prequal, PrequalSettings, Random, RoundRobin, TableKind, TwoChoices, WeightedRoundRobin,
+    Prequal, PrequalSettings, Random, RoundRobin, TableKind, TwoChoices, Weighted, WeightedRoundRobin,
 };
 use crate::ids::ClassId;
 
@@ -68,6 +68,9 @@ impl PolicySettings {
     /// When no policy has the name.
     pub fn build(&self, base: ClassId, class_count: usize) -> Result<Box<dyn Policy>, UnknownPolicy> {
         let policy: Box<dyn Policy> = match self.name.as_str() {
+            Context::NAME if self.table == TableKind::Weighted => {
+                Box::new(Weighted::new(self.load_threshold))
+            }
             Context::NAME => {
                 let table = BindTable::new(self.table, base, class_count);
                 Box::new(Context::new(table, self.load_threshold))

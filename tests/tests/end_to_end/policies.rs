@@ -54,7 +54,7 @@ fn every_way_to_keep_the_bind_table_dispatches_real_requests() {
     let Some(mut stage) = stage::shared() else { return };
     stage.leaves_changes();
     let rig = stage.rig();
-    for table in ["sticky", "replicated"] {
+    for table in ["sticky", "replicated", "weighted"] {
         let options = FrontOptions { table: table.to_owned(), ..stage::front_options() };
         dispatches(rig, "context", &options);
     }

@@ -8,6 +8,7 @@ mod lard;
 mod prequal;
 mod properties;
 mod replicas;
+mod weighted;
 
 use rand::SeedableRng;
 use rand_pcg::Pcg32;

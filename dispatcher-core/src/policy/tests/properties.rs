@@ -8,6 +8,9 @@ use super::*;
 /// One report, one change of who is in, one choice.
 type Step = (u16, [u32; 4], [u32; 4], u16, Option<u64>, u8);
 
+const TABLES: [TableKind; 4] =
+    [TableKind::Faithful, TableKind::Sticky, TableKind::Replicated, TableKind::Weighted];
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let load = || prop_oneof![any::<[u32; 4]>(), [0_u32..200, 0_u32..200, 0_u32..3, 0_u32..3]];
     let target = prop::option::of(prop_oneof![any::<u64>(), 0_u64..6]);
@@ -15,7 +18,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn settings() -> impl Strategy<Value = PolicySettings> {
-    let tables = prop::sample::select(&[TableKind::Faithful, TableKind::Sticky, TableKind::Replicated]);
+    let tables = prop::sample::select(&TABLES);
     let numbers = (any::<u32>(), any::<u32>(), any::<u32>(), 0_u32..4, any::<u8>(), 0_u16..4);
     (prop::sample::select(NAMES), tables, numbers).prop_map(
         |(name, table, (n, t_low, t_high, targets, percent, pool))| PolicySettings {
@@ -79,6 +82,22 @@ proptest! {
     }
 
     #[test]
+    fn no_load_makes_weights_reach_an_ineligible_server(threshold in 0_u32..100, steps in steps()) {
+        let load_threshold = LoadThreshold::Requests(threshold);
+        let table = TableKind::Weighted;
+        let mut bench = Bench::new(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, 3);
+        for step in &steps {
+            let (eligible, _) = make(&mut bench, step);
+            // Windows are 512 to 1536 requests.
+            for i in 0..200 {
+                let chosen = bench.peek(ClassId(step.3), Some(i % (1 + u64::from(step.5)))).map(|choice| choice.0);
+                prop_assert!(chosen.map_or(eligible.is_empty(), |server| eligible.contains(&server)));
+                prop_assert!(bench.policy.entries() <= 64 + 3);
+            }
+        }
+    }
+
+    #[test]
     fn the_same_seed_makes_the_same_choices(settings in settings(), steps in steps()) {
         let run = || {
             let mut bench = Bench::new(&settings, 3);
@@ -89,9 +108,8 @@ proptest! {
 
     #[test]
     fn every_eligible_server_is_reached_by_enough_different_requests(
-        name in prop::sample::select(NAMES), replicated: bool, server_count in 1_u16..12, out in prop::option::of(0_u16..12),
+        name in prop::sample::select(NAMES), table in prop::sample::select(&TABLES[1..]), server_count in 1_u16..12, out in prop::option::of(0_u16..12),
     ) {
-        let table = if replicated { TableKind::Replicated } else { TableKind::Sticky };
         let mut bench = Bench::idle(&PolicySettings { table, ..named(name) }, server_count);
         out.iter().for_each(|&id| bench.drain(id, true));
         let mut reached = vec![false; usize::from(server_count)];

@@ -1,0 +1,296 @@
+//! `context` without classes: a target's home is found by weighted rendezvous hashing, and weights follow what servers can do.
+//! Owns the weights, the departure from the home, and which hot targets get another home.
+//!
+//! A request goes to the server with the least distance by weight; a weight counts a thirty-second part less for each T_load
+//! that its server holds more than the least busy. So it is always the same few targets, those near a border, that leave a busy
+//! server for the same other one, and are soon cached there. As in Fig. 7 of the paper a request is moved when the server holds
+//! T_load more than the least busy: to the second nearest server if that one holds half of this at most, else to the
+//! least busy. A target above three tenths of a server's fair share is moved for a quarter of T_load: it is worth its place in
+//! two memories.
+//!
+//! At the end of a window of requests every weight moves so that the demands (expected service times, by home) become even. Where
+//! some targets are hot, even demands leave their servers with few others, and with memory that is not used. So a few hot
+//! targets move from the server of the least weight to that of the largest. A slow server thus gives its hot
+//! targets away first and keeps, for its memory, many that are asked for seldom.
+//!
+//! Source: ours; weighted rendezvous hashing and the count of hot targets are cited in `rendezvous` and `hot_targets`.
+//! State: a weight for each server and 64 hot targets, however many classes and targets there are. Choose it when targets are
+//! many and servers cache or differ in speed: it never needs more, and comes as close to even as LARD/R does with a
+//! table of all targets.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::{
+    Choice, Classified, Context, LoadThreshold, Outcome, Policy,
+    hot_targets::{HotTarget, HotTargets},
+    rendezvous::distance,
+};
+use crate::{
+    cluster::{Server, ServerView},
+    ids::ServerId,
+};
+
+/// A weight, a share or a part of 1.
+const ONE: u64 = 1 << 16;
+
+/// Least and largest weight.
+const WEIGHTS: (u64, u64) = (ONE / 64, ONE * 64);
+
+/// A weight counts one in so many less for each T_load.
+const DISCOUNT_ONE_IN: u64 = 32;
+
+/// Requests of a window for each server.
+const WINDOW_PER_SERVER: u32 = 512;
+
+/// A weight moves by a fifth of what would make its server's demand even, and by a quarter of 1 at most.
+const GAIN_ONE_IN: i64 = 5;
+const MAX_STEP: i64 = ONE as i64 / 4;
+
+/// A target with so much of a server's fair share may get another home.
+const HOT_SHARE: u64 = ONE / 16;
+
+/// One with so much may have two.
+const TWO_HOMES_SHARE: u64 = ONE * 3 / 10;
+
+/// Most hot targets that move at the end of a window, and the gap between two weights for which none does.
+const MOST_MOVES: u32 = 4;
+const MIN_GAP: u64 = ONE / 10;
+
+/// What is known of a server.
+#[derive(Debug, Clone, Copy)]
+struct Home {
+    weight: u64,
+    /// Expected service times of the requests whose home it is: of this window, half of the one before, and so on.
+    demand_us: u64,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self { weight: ONE, demand_us: 0 }
+    }
+}
+
+/// The nearest servers of a target.
+#[derive(Debug, Clone, Copy)]
+struct Nearest<'a> {
+    /// By weights alone.
+    home: &'a Server,
+    /// By weights and load.
+    first: &'a Server,
+    second: Option<&'a Server>,
+}
+
+/// The context policy of one service with `table = "weighted"`.
+#[derive(Debug, Clone)]
+pub struct Weighted {
+    homes: Vec<Home>,
+    hot: HotTargets,
+    threshold: LoadThreshold,
+    requests: u32,
+}
+
+impl Weighted {
+    /// Begins with equal weights.
+    #[must_use]
+    pub fn new(threshold: LoadThreshold) -> Self {
+        Self { homes: Vec::new(), hot: HotTargets::default(), threshold, requests: 0 }
+    }
+
+    /// The weight of `server`, where 1.0 is the mean.
+    #[must_use]
+    pub fn weight(&self, server: ServerId) -> f64 {
+        self.home(server).weight as f64 / ONE as f64
+    }
+
+    fn home(&self, server: ServerId) -> Home {
+        self.homes.get(server.index()).copied().unwrap_or_default()
+    }
+
+    fn home_mut(&mut self, server: ServerId) -> &mut Home {
+        if self.homes.len() <= server.index() {
+            self.homes.resize(server.index() + 1, Home::default());
+        }
+        &mut self.homes[server.index()]
+    }
+
+    fn nearest<'a>(
+        &self,
+        target: u64,
+        servers: &ServerView<'a>,
+        least_us: u64,
+        t_load_us: u64,
+    ) -> Option<Nearest<'a>> {
+        let (mut home, mut first, mut second) = ((u64::MAX, None), (u64::MAX, None), (u64::MAX, None));
+        for server in servers.iter() {
+            let plain = (distance(target, server.id()) << 16) / self.home(server.id()).weight;
+            let excess = (server.load_us() - least_us).saturating_mul(ONE / DISCOUNT_ONE_IN) / t_load_us;
+            let discounted = plain.saturating_mul(ONE.saturating_add(excess));
+            if plain < home.0 || home.1.is_none() {
+                home = (plain, Some(server));
+            }
+            if discounted < first.0 || first.1.is_none() {
+                second = first;
+                first = (discounted, Some(server));
+            } else if discounted < second.0 || second.1.is_none() {
+                second = (discounted, Some(server));
+            }
+        }
+        Some(Nearest { home: home.1?, first: first.1?, second: second.1 })
+    }
+
+    /// Counts the request, by whose home the weights will move.
+    fn count<'a>(
+        &mut self,
+        request: Classified,
+        nearest: &mut Nearest<'a>,
+        servers: &ServerView<'a>,
+        rng: &mut dyn Rng,
+    ) -> u64 {
+        let hot = self.hot.count(request.target_or_class(), request.class, rng);
+        if let Some(given) = hot.as_ref().and_then(|hot| hot.given).and_then(|given| servers.get(given)) {
+            if nearest.first.id() != given.id() {
+                nearest.second = Some(nearest.first);
+            }
+            (nearest.home, nearest.first) = (given, given);
+        }
+        let home = nearest.home.id();
+        let work_us = servers.service_time(home, request.class).as_micros() as u64;
+        let share = hot.map_or(0, |hot| {
+            (hot.class, hot.seen_at) = (request.class, Some(home));
+            hot.work_us = hot.work_us.saturating_add(work_us);
+            hot.share
+        });
+        let demand_us = &mut self.home_mut(home).demand_us;
+        *demand_us = demand_us.saturating_add(work_us);
+        share
+    }
+
+    /// Ends a window.
+    fn review(&mut self, servers: &ServerView<'_>) {
+        let server_count = servers.iter().count() as u64;
+        let total_us: u64 = servers.iter().map(|server| self.home(server.id()).demand_us).sum();
+        let mean_us = (total_us / server_count.max(1)).max(1);
+        let hot_us = self.note_shares(server_count);
+        // What weights divide; never nothing, or they would jump.
+        let cold = ONE.saturating_sub(parts(hot_us, total_us.max(1))).max(ONE / 10);
+        for _ in 0..MOST_MOVES {
+            if !self.move_hot(servers, mean_us, cold) {
+                break;
+            }
+        }
+        for server in servers.iter() {
+            let home = self.home_mut(server.id());
+            let off = parts(home.demand_us, mean_us) as i64 - ONE as i64;
+            let step = off.saturating_mul(ONE as i64) / (cold as i64 * GAIN_ONE_IN);
+            home.weight = home.weight.saturating_add_signed(-step.clamp(-MAX_STEP, MAX_STEP));
+            home.weight = home.weight.max(WEIGHTS.0);
+        }
+        self.normalise(servers);
+        self.homes.iter_mut().for_each(|home| home.demand_us /= 2);
+        self.hot.forget_half();
+        self.requests = 0;
+    }
+
+    /// Makes 1 the mean of the weights.
+    fn normalise(&mut self, servers: &ServerView<'_>) {
+        let weights = servers.iter().map(|server| self.home(server.id()).weight);
+        let (count, sum) = weights.fold((0, 0), |(count, sum), weight| (count + 1, sum + weight));
+        for server in servers.iter() {
+            let weight = &mut self.home_mut(server.id()).weight;
+            *weight = (*weight * ONE * count / sum).clamp(WEIGHTS.0, WEIGHTS.1);
+        }
+    }
+
+    /// Notes how hot targets are, and gives the work of those that may move. One that becomes hot stays where it is from then on,
+    /// or it would flip as soon as its own demand moves weights; one that has cooled down is hashed again.
+    fn note_shares(&mut self, server_count: u64) -> u64 {
+        // Half of each window before counts, so together they are two.
+        let all = u64::from(self.requests) * 2;
+        for hot in self.hot.iter_mut() {
+            hot.share = parts(u64::from(hot.requests) * server_count, all);
+            match hot.share {
+                HOT_SHARE.. => hot.given = hot.given.or(hot.seen_at),
+                share if share < HOT_SHARE / 2 => hot.given = None,
+                _ => {}
+            }
+        }
+        self.hot.iter().filter(|hot| hot.share >= HOT_SHARE).map(|hot| hot.work_us).sum()
+    }
+
+    /// Moves a hot target from the server of the least weight to that of the largest: the one that comes nearest to closing the
+    /// gap, or one that is alone too much for a slow server. Says whether there was one.
+    fn move_hot(&mut self, servers: &ServerView<'_>, mean_us: u64, cold: u64) -> bool {
+        let by_weight = |server: &&Server| (self.home(server.id()).weight, server.id());
+        let ends = (servers.iter().min_by_key(by_weight), servers.iter().max_by_key(by_weight));
+        let (Some(from), Some(to)) = ends else { return false };
+        let (from, to) = (from.id(), to.id());
+        let gap = self.home(to).weight - self.home(from).weight;
+        if gap < MIN_GAP {
+            return false;
+        }
+        let empty = self.home(from).weight < WEIGHTS.0 * 2;
+        let times_us =
+            |class| [from, to].map(|server| (servers.service_time(server, class).as_micros() as u64).max(1));
+        // In weight: what of the others has to leave the new home for it.
+        let size = |hot: &HotTarget| {
+            let [old_us, new_us] = times_us(hot.class);
+            let work_us = u128::from(hot.work_us) * u128::from(new_us) / u128::from(old_us);
+            parts(u64::try_from(work_us).unwrap_or(u64::MAX), mean_us).saturating_mul(ONE) / cold
+        };
+        let fits = |hot: &&mut HotTarget| {
+            let (size, [old_us, new_us]) = (size(hot), times_us(hot.class));
+            let wins = size < gap / 10 * 9 || empty && old_us / 3 >= new_us / 2;
+            hot.share >= HOT_SHARE && hot.given == Some(from) && size > gap / 64 && wins
+        };
+        let best = self.hot.iter_mut().filter(fits).min_by_key(|hot| size(hot).abs_diff(gap / 2));
+        let Some(best) = best else { return false };
+        best.given = Some(to);
+        let size = size(best).min(gap);
+        self.home_mut(from).weight += size;
+        let new = self.home_mut(to);
+        new.weight = new.weight.saturating_sub(size).max(WEIGHTS.0);
+        true
+    }
+}
+
+/// `part` of `whole` as a part of [`ONE`].
+fn parts(part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(part) * u128::from(ONE) / u128::from(whole.max(1))).unwrap_or(u64::MAX >> 16)
+}
+
+impl Policy for Weighted {
+    fn name(&self) -> &'static str {
+        Context::NAME
+    }
+
+    fn choose(
+        &mut self,
+        request: Classified,
+        servers: &ServerView<'_>,
+        _now: Duration,
+        rng: &mut dyn Rng,
+    ) -> Option<Choice> {
+        let least = servers.iter().min_by_key(|server| (server.load_us(), server.id()))?;
+        let t_load_us = (self.threshold.work(servers).as_micros() as u64).max(1);
+        let mut nearest = self.nearest(request.target_or_class(), servers, least.load_us(), t_load_us)?;
+        let share = self.count(request, &mut nearest, servers, rng);
+        self.requests += 1;
+        if self.requests >= WINDOW_PER_SERVER.saturating_mul(servers.iter().count() as u32) {
+            self.review(servers);
+        }
+        let most_us = if share >= TWO_HOMES_SHARE { t_load_us / 4 } else { t_load_us };
+        let excess = |server: &Server| server.load_us() - least.load_us();
+        Some(if excess(nearest.first) > most_us {
+            let server = nearest.second.filter(|second| excess(second) <= most_us / 2).unwrap_or(least);
+            Choice { server: server.id(), outcome: Outcome::Moved }
+        } else {
+            Choice { server: nearest.first.id(), outcome: Outcome::Hit }
+        })
+    }
+
+    fn entries(&self) -> usize {
+        self.homes.len() + self.hot.len()
+    }
+}
