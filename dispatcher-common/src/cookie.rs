@@ -56,8 +56,14 @@ pub fn make(key: &SipKey, tuple: &Tuple, options: SynOptions, isn: u32, epoch: E
 /// before, so a cookie lives for 69 to 137 s.
 #[inline(always)]
 pub fn check(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, now: Epoch) -> Check {
-    match check_epoch(key, tuple, cookie, isn, now) {
-        Check::Foreign => check_epoch(key, tuple, cookie, isn, now.previous()),
+    in_either_epoch(now, |epoch| check_epoch(key, tuple, cookie, isn, epoch))
+}
+
+/// The verdict of this epoch, or else of the one before.
+#[inline(always)]
+pub fn in_either_epoch(now: Epoch, mut judge: impl FnMut(Epoch) -> Check) -> Check {
+    match judge(now) {
+        Check::Foreign => judge(now.previous()),
         verdict => verdict,
     }
 }

@@ -29,22 +29,19 @@ pub(super) fn check(segment: &Segment<'_>, isn: u32) -> Check {
     let packet = segment.packet;
     let cookie = packet.ack.wrapping_sub(1);
     let key = &segment.settings.cookie_key;
-    let epoch = segment.epoch();
-    let mut verdict = check_outlined(key, &packet.tuple, cookie, isn, epoch.0);
-    if verdict == FOREIGN {
-        verdict = check_outlined(key, &packet.tuple, cookie, isn, epoch.previous().0);
-    }
-    match verdict {
-        FOREIGN => Check::Foreign,
-        OTHER_ISN => Check::OtherIsn,
-        options => Check::Good(SynOptions(options as u8)),
-    }
+    cookie::in_either_epoch(segment.epoch(), |Epoch(epoch)| {
+        match check_outlined(key, &packet.tuple, cookie, isn, epoch) {
+            FOREIGN => Check::Foreign,
+            OTHER_ISN => Check::OtherIsn,
+            options => Check::Good(SynOptions(options as u8)),
+        }
+    })
 }
 
 const FOREIGN: u64 = 1 << 9;
 const OTHER_ISN: u64 = 1 << 8;
 
-/// One epoch, as [`cookie::check`] judges two. Not inlined: SipHash for each epoch and each of several callers would fit neither
+/// [`cookie::check_epoch`]. Not inlined: SipHash for each epoch and each of several callers would fit neither
 /// the stack nor the instruction cache.
 #[inline(never)]
 fn check_outlined(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: u32) -> u64 {
