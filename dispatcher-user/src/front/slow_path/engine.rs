@@ -26,7 +26,7 @@ use dispatcher_common::{
     ticket::{self, Ticket, TicketWords},
     tuple::Tuple,
 };
-use dispatcher_core::http::{Head as Parsed, parse_head};
+use dispatcher_core::http::{Head as Parsed, RequestHead, parse_head};
 
 use super::{
     answer::Answer,
@@ -36,7 +36,11 @@ use super::{
     template::{Segment, Template},
     updates::Updates,
 };
-use crate::front::{FilterTable, counters::ControlCounters, dispatch::Dispatch};
+use crate::front::{
+    FilterTable,
+    counters::ControlCounters,
+    dispatch::{Decision, Dispatch},
+};
 
 /// The filter-table as the engine needs it.
 pub(super) trait Filters: Send + Sync {
@@ -117,6 +121,12 @@ impl Shared {
 
     pub(super) fn is_collecting(&self) -> bool {
         self.collecting.load(Ordering::Acquire) > 0
+    }
+
+    /// Where a request goes, if a server can take it.
+    fn choose(&self, service: u16, head: &RequestHead<'_>) -> Option<Destination> {
+        let Decision { server, class, priority, entry } = self.dispatch.dispatch(service, head)?;
+        (entry.usable != 0).then_some(Destination { server, class, priority, entry })
     }
 
     fn usable_server(&self, server: u16) -> Option<ServerEntry> {
@@ -239,21 +249,10 @@ impl Engine {
         let frame = &arrival.frame;
         let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
         let answer = match parse_head(payload, self.shared.head_limit) {
-            Parsed::Complete(head) => {
-                let decision = self.shared.dispatch.dispatch(arrival.meta.service, &head);
-                match decision.filter(|decision| decision.entry.usable != 0) {
-                    Some(decision) => {
-                        let to = Destination {
-                            server: decision.server,
-                            class: decision.class,
-                            priority: decision.priority,
-                            entry: decision.entry,
-                        };
-                        return self.hand_off(arrival, &to, buffer, now);
-                    }
-                    None => Answer::NoServer,
-                }
-            }
+            Parsed::Complete(head) => match self.shared.choose(arrival.meta.service, &head) {
+                Some(to) => return self.hand_off(arrival, &to, buffer, now),
+                None => Answer::NoServer,
+            },
             Parsed::Partial => return self.begin_collecting(arrival, &buffer[ROOM..], now, outbox),
             Parsed::Refused(refusal) => Answer::for_status(refusal.status()),
         };

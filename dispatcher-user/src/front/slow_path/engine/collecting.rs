@@ -141,18 +141,10 @@ impl Engine {
         match parse_head(head.received(), self.shared.head_limit) {
             Parsed::Partial => Outcome::Incomplete,
             Parsed::Refused(refusal) => Outcome::Answered(Answer::for_status(refusal.status())),
-            Parsed::Complete(request) => {
-                let decision = self.shared.dispatch.dispatch(service, &request);
-                match decision.filter(|decision| decision.entry.usable != 0) {
-                    None => Outcome::Answered(Answer::NoServer),
-                    Some(decision) => Outcome::Dispatched(Destination {
-                        server: decision.server,
-                        class: decision.class,
-                        priority: decision.priority,
-                        entry: decision.entry,
-                    }),
-                }
-            }
+            Parsed::Complete(request) => match self.shared.choose(service, &request) {
+                None => Outcome::Answered(Answer::NoServer),
+                Some(to) => Outcome::Dispatched(to),
+            },
         }
     }
 
