@@ -100,70 +100,43 @@ pub enum AttachError {
 }
 
 /// Number of the interface with this name.
-///
-/// # Errors
-/// When there is none.
-pub fn interface_index(interface: &str) -> Result<u32, AttachError> {
+fn interface_index(interface: &str) -> Result<u32, AttachError> {
     nix::net::if_::if_nametoindex(interface).map_err(|_| AttachError::NoInterface(interface.to_owned()))
 }
 
-/// A program that stays attached until [`detach`](Self::detach), also beyond the end of this process.
-#[derive(Debug)]
-pub struct Attachment {
-    link: Link,
-    pin: PathBuf,
+/// Attaches a loaded program to an interface, or takes over the link that an earlier process pinned in the directory
+/// `links`. It stays attached, also beyond the end of this process, until [`remove_links`].
+///
+/// # Errors
+/// When the interface is missing, does not support the hook, or is taken.
+pub fn attach(program: BorrowedFd<'_>, interface: &str, hook: Hook, links: &Path) -> Result<(), AttachError> {
+    let index = interface_index(interface)?;
+    let pin_of = |hook: Hook| links.join(format!("{interface}-{}", hook.pin_name()));
+    let pin = pin_of(hook);
+    let pin_error = |source| AttachError::Pin { pin: pin.clone(), source };
+    fs::create_dir_all(links).map_err(pin_error)?;
+    if let Some(rival) = hook.rival() {
+        remove(&pin_of(rival)).map_err(pin_error)?;
+    }
+    if take_over(program, index, &pin).map_err(pin_error)? {
+        return Ok(());
+    }
+    let link = Link::create(program, hook.target(index)).map_err(|error| refused(interface, hook, error))?;
+    link.pin(&pin).map_err(pin_error)
 }
 
-impl Attachment {
-    /// Attaches a loaded program to an interface, or takes over the link that an earlier process pinned in the directory
-    /// `links`.
-    ///
-    /// # Errors
-    /// When the interface is missing, does not support the hook, or is taken.
-    pub fn new(
-        program: BorrowedFd<'_>,
-        interface: &str,
-        hook: Hook,
-        links: &Path,
-    ) -> Result<Self, AttachError> {
-        let index = interface_index(interface)?;
-        let pin_of = |hook: Hook| links.join(format!("{interface}-{}", hook.pin_name()));
-        let pin = pin_of(hook);
-        let pin_error = |source| AttachError::Pin { pin: pin.clone(), source };
-        fs::create_dir_all(links).map_err(pin_error)?;
-        if let Some(rival) = hook.rival() {
-            remove(&pin_of(rival)).map_err(pin_error)?;
-        }
-        if let Some(link) = take_over(program, index, &pin).map_err(pin_error)? {
-            return Ok(Self { link, pin });
-        }
-        let link =
-            Link::create(program, hook.target(index)).map_err(|error| refused(interface, hook, error))?;
-        link.pin(&pin).map_err(pin_error)?;
-        Ok(Self { link, pin })
-    }
-
-    /// Detaches the program at once and removes the pin.
-    ///
-    /// # Errors
-    /// When the pin cannot be removed.
-    pub fn detach(self) -> Result<(), AttachError> {
-        detach(&self.link, &self.pin).map_err(|source| AttachError::Pin { pin: self.pin, source })
-    }
-}
-
-/// Puts the program into a pinned link. `None` when there is no such link or its interface is gone; then the pin is, too.
-fn take_over(program: BorrowedFd<'_>, interface: u32, pin: &Path) -> io::Result<Option<Link>> {
+/// Puts the program into a pinned link. False when there is no such link or its interface is gone; then the pin is, too.
+fn take_over(program: BorrowedFd<'_>, interface: u32, pin: &Path) -> io::Result<bool> {
     let link = match Link::open(pin) {
         Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
     if link.interface()? == interface && link.update(program).is_ok() {
-        return Ok(Some(link));
+        return Ok(true);
     }
     detach(&link, pin)?;
-    Ok(None)
+    Ok(false)
 }
 
 /// Detaches whatever is pinned there.

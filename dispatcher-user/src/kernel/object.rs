@@ -15,7 +15,7 @@ use aya::{
 use thiserror::Error;
 
 use super::{
-    attach::{AttachError, Attachment, Hook},
+    attach::{self, AttachError, Hook},
     pin::{PinError, PinnedSet},
     table::Table,
 };
@@ -155,8 +155,7 @@ impl LoadedObject {
         let links = self.pins.links();
         let program = self.ebpf.program(name).ok_or(LoadError::Lacking(name))?;
         let fd = program.fd().map_err(|source| LoadError::Program { name, source })?;
-        Attachment::new(fd.as_fd(), interface, hook, &links)?;
-        Ok(())
+        Ok(attach::attach(fd.as_fd(), interface, hook, &links)?)
     }
 
     /// Detaches the programs and removes all pins.

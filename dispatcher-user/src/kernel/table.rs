@@ -19,7 +19,6 @@ mod command {
     pub(super) const DELETE: i32 = 3;
     pub(super) const LOOKUP_BATCH: i32 = 24;
     pub(super) const UPDATE_BATCH: i32 = 26;
-    pub(super) const DELETE_BATCH: i32 = 27;
 }
 
 /// Entries that one batch of [`Table::scan`] asks for at first, some 80 KB of keys and values.
@@ -147,19 +146,6 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// Removes many keys, by one system call when all of them are there. Returns how many went.
-    pub fn delete_batch(&self, keys: &[K]) -> usize {
-        if keys.is_empty() {
-            return 0;
-        }
-        let mut attr = self.batch(keys.as_ptr() as u64, 0, keys.len());
-        let done = match bpf_counting(command::DELETE_BATCH, &mut attr) {
-            Ok(()) => keys.len(),
-            Err(error) => written_before(&error, &attr, keys.len()),
-        };
-        done + keys[done..].iter().filter(|key| matches!(self.delete(key), Ok(true))).count()
     }
 
     /// Appends the next entries to `found`, about a thousand keys a call, and moves the cursor on. An entry that comes or goes
@@ -341,8 +327,8 @@ mod tests {
         assert_eq!(found.len(), 5000);
         assert!(found.iter().all(|(found, value)| *found == key(value.handoff_seq)));
         assert_eq!(found.iter().map(|(key, _)| *key).collect::<HashSet<_>>().len(), 5000);
-        assert_eq!(table.delete_batch(&keys), 5000);
-        assert_eq!(table.delete_batch(&keys), 0);
+        assert!(keys.iter().all(|key| table.delete(key).unwrap()));
+        assert!(!keys.iter().any(|key| table.delete(key).unwrap()));
         table.scan(&mut Cursor::default(), &mut Vec::new()).unwrap();
     }
 
@@ -353,15 +339,6 @@ mod tests {
         let filters: Vec<_> = (0..12).map(filter).collect();
         assert_eq!(table.update_batch(&keys, &filters), 4);
         assert_eq!(table.update_batch(&keys[..8], &filters[..8]), 0);
-    }
-
-    #[test]
-    fn a_batch_with_missing_filters_removes_the_others() {
-        let Some(table) = table(16) else { return };
-        for i in [1, 3, 5] {
-            table.update(&key(i), &filter(i)).unwrap();
-        }
-        assert_eq!(table.delete_batch(&(0..6).map(key).collect::<Vec<_>>()), 3);
     }
 
     #[test]
