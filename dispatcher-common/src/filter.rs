@@ -66,26 +66,39 @@ pub mod state {
 pub mod flag {
     /// `noted_isn` holds the sequence number of a SYN that came while the filter stood.
     pub const SYN_NOTED: u8 = 1;
+    /// The client has had response bytes: a copy of the hand-off's segment needs no ticket any more.
+    pub const RESPONDED: u8 = 1 << 1;
 }
 
-/// The entry of an admitted flow: one cache line. Times are nanoseconds of the kernel's coarse monotonic clock.
+/// The entry of an admitted flow. Times are nanoseconds of the kernel's coarse monotonic clock, numbers of TCP are in host byte
+/// order.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub created_ns: u64,
     pub last_seen_ns: u64,
-    /// When the client's acknowledgement first moved, that is when it had the first response bytes; 0 until then.
+    /// Recent issue time: when the latest request began.
+    pub request_ns: u64,
+    /// When the client's acknowledgement first moved after that, that is when it had the first response bytes; 0 until then.
     pub response_ns: u64,
     /// Segments from the client since the hand-off.
     pub packets: u64,
     /// Their bytes, link layer included.
     pub bytes: u64,
-    /// Sequence number of the first request byte, host byte order; a segment that starts there needs a ticket.
+    /// Sequence number of the first request byte; a segment that starts there needs a ticket.
     pub handoff_seq: u32,
-    /// Acknowledgement number of the handshake (cookie + 1), host byte order.
+    /// Acknowledgement number of the handshake (cookie + 1).
     pub handoff_ack: u32,
     /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`].
     pub noted_isn: u32,
+    /// Acknowledgement number when the latest request began.
+    pub request_ack: u32,
+    /// Latest acknowledgement number: where a RST to the client belongs.
+    pub last_ack: u32,
+    /// Sequence number after the latest data: where a RST to the server belongs.
+    pub next_seq: u32,
+    /// Requests seen on this connection.
+    pub requests: u32,
     pub class: u16,
     /// Index of the server.
     pub server: u16,
@@ -93,11 +106,14 @@ pub struct Filter {
     pub state: u8,
     /// [`crate::syn_options::SynOptions`] of the handshake.
     pub options: u8,
+    /// Its final priority, once a server is chosen.
     pub priority: u8,
     /// Bits of [`flag`].
     pub flags: u8,
+    /// Where frames to the client go, as its own came from.
+    pub client_mac: [u8; 6],
     /// Kept zero.
-    pub reserved: u32,
+    pub reserved: [u8; 6],
 }
 
-const _: () = assert!(size_of::<Filter>() == 64);
+const _: () = assert!(size_of::<Filter>() == 96);

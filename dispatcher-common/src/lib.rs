@@ -6,12 +6,14 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 pub mod address;
+pub mod admission;
 pub mod checksum;
 pub mod cookie;
 pub mod counter;
 pub mod epoch;
 pub mod filter;
 pub mod limits;
+pub mod member;
 #[cfg(feature = "user")]
 mod pod;
 pub mod server;

@@ -2,7 +2,7 @@
 
 /// Version of every type in this crate that lives in a pinned map or on the wire between hosts of a cluster. A loader refuses
 /// to re-use pinned maps of another version.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Servers of one front-end. An array map is indexed by it, 16 bytes each.
 pub const MAX_SERVERS: usize = 256;
@@ -18,6 +18,13 @@ pub const MAX_QUEUES: usize = 64;
 
 /// Highest priority; 0 is the lowest.
 pub const MAX_PRIORITY: u8 = 7;
+
+/// Number of priorities.
+pub const PRIORITIES: usize = MAX_PRIORITY as usize + 1;
+
+/// Entries of the member-table's trie: 100 000 rules twice, while new ones take the place of old ones, and what nested
+/// prefixes with ports add.
+pub const MAX_MEMBER_ENTRIES: usize = 1 << 18;
 
 /// Bytes of one ticket in the TCP header. The MSS that the front-end advertises is smaller by this much, so that a full-sized
 /// first segment still fits the MTU with its ticket.

@@ -2,7 +2,9 @@
 
 use crate::{
     address::Address,
+    admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     filter::{Filter, FlowKey},
+    member::{MemberEntry, MemberKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::{BackSettings, FrontSettings},
@@ -30,4 +32,10 @@ pods!(
     ServiceEntry,
     FrontSettings,
     BackSettings,
+    AdmissionEntry,
+    PriorityStats,
+    SourceKey,
+    SourceRate,
+    MemberKey,
+    MemberEntry,
 );

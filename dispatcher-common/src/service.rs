@@ -28,16 +28,34 @@ impl ServiceKey {
     }
 }
 
-/// What the data plane knows of a service.
+/// Bits of [`ServiceEntry::flags`].
+pub mod flag {
+    /// The service has admission: see [`crate::admission::AdmissionEntry`].
+    pub const ADMISSION: u8 = 1;
+    /// Sources have limits.
+    pub const SOURCE_LIMITS: u8 = 1 << 1;
+    /// The member-table has rules for the service.
+    pub const MEMBERS: u8 = 1 << 2;
+    /// Some of them name a port.
+    pub const MEMBER_PORTS: u8 = 1 << 3;
+}
+
+/// What the data plane knows of a service. Eight bytes that change at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceEntry {
     /// Index of this entry, below [`crate::limits::MAX_SERVICES`].
     pub id: u16,
-    /// Priority of its flows until something better is known, 0..=7.
+    /// Generation of the member-table's rules that hold now, see [`crate::member::Scope`].
+    pub generation: u16,
+    /// Number of the configured service, which may have several VIPs.
+    pub owner: u8,
+    /// Priority of clients that no rule names, 0..=7.
     pub priority: u8,
-    /// Kept zero.
-    pub reserved: u8,
+    /// Requests on kept connections of lower priority are refused; 0 while the service is not overloaded.
+    pub gate: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
 }
 
-const _: () = assert!(size_of::<ServiceEntry>() == 4);
+const _: () = assert!(size_of::<ServiceEntry>() == 8);

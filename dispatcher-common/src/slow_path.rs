@@ -11,6 +11,8 @@ pub mod kind {
     pub const LATER: u8 = 3;
     /// The segment of the hand-off again, with options that leave no room for a ticket beside them.
     pub const RETICKET: u8 = 4;
+    /// A request on a kept connection that is refused while its service is overloaded.
+    pub const KEPT: u8 = 5;
 }
 
 /// The metadata.
@@ -23,9 +25,9 @@ pub struct SlowPathMeta {
     pub options: u8,
     /// Id of the data-plane service.
     pub service: u16,
-    /// For `RETICKET` the server, else 0.
+    /// For `RETICKET` and `KEPT` the server, else 0.
     pub server: u16,
-    /// For `RETICKET` the class, else 0.
+    /// For `RETICKET` and `KEPT` the class, else 0.
     pub class: u16,
 }
 
