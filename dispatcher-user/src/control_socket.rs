@@ -1,10 +1,11 @@
-//! The control socket of a running role: a Unix socket on which `dispatcher show` asks. One request line in JSON gets one
-//! reply line in JSON, then the connection ends. What the rows hold is the role's business.
+//! The control socket of a running role: a Unix socket on which `dispatcher show`, `members` and `why` ask. One request line in
+//! JSON gets one reply line in JSON, then the connection ends. What the rows hold is the role's business.
 
 use std::{
     fmt, fs,
     future::Future,
     io::{self, BufRead, BufReader, Read, Write},
+    net::SocketAddr,
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::UnixStream as BlockingStream,
@@ -24,8 +25,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Longest request in bytes.
-const MAX_REQUEST_BYTES: u64 = 4096;
+/// Longest request in bytes: a file of 100 000 rules.
+const MAX_REQUEST_BYTES: u64 = 64 << 20;
 
 /// Longest reply in bytes that a client takes: a million filters.
 const MAX_REPLY_BYTES: u64 = 512 << 20;
@@ -51,6 +52,10 @@ pub enum Subject {
     Filters,
     /// What happened to packets, requests and reports
     Counters,
+    /// For each service: whether it is overloaded and who gets in
+    Admission,
+    /// For each service and priority: open flows, and what became of the others
+    Priorities,
 }
 
 impl fmt::Display for Subject {
@@ -60,17 +65,94 @@ impl fmt::Display for Subject {
             Self::BindTable => "bind-table",
             Self::Filters => "filters",
             Self::Counters => "counters",
+            Self::Admission => "admission",
+            Self::Priorities => "priorities",
         })
     }
 }
 
+/// By what filters are sorted, the greatest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SortKey {
+    /// Time since the flow was admitted
+    Age,
+    /// Time since its last packet
+    Idle,
+    /// Time from its latest request to the response, or until now
+    Delay,
+    Priority,
+    Packets,
+    Bytes,
+    Requests,
+}
+
 /// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    Show(Show),
+    Members(MembersRequest),
+    Why(WhyRequest),
+}
+
+/// What is to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    pub show: Subject,
+pub struct Show {
+    pub what: Subject,
     /// At most this many rows; [`DEFAULT_LIMIT`] if absent.
     #[serde(default)]
     pub limit: Option<usize>,
+    /// Filters in this order; else as they come.
+    #[serde(default)]
+    pub sort: Option<SortKey>,
+}
+
+impl Show {
+    /// All of it, within the default limit.
+    #[must_use]
+    pub fn all(what: Subject) -> Self {
+        Self { what, limit: None, sort: None }
+    }
+}
+
+/// What is to be done with the rules of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersRequest {
+    /// Needed where there are several.
+    pub service: Option<String>,
+    pub action: MembersAction,
+}
+
+/// Changes hold at once and until the front-end starts anew. Rules are lines as in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MembersAction {
+    List,
+    Add {
+        rule: String,
+    },
+    Remove {
+        rule: String,
+    },
+    /// Replaces all rules.
+    Load {
+        /// Names them in errors.
+        file: String,
+        text: String,
+    },
+}
+
+/// A request of which is asked what would become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyRequest {
+    /// Needed where there are several.
+    pub service: Option<String>,
+    pub source: SocketAddr,
+    /// As in a Cookie field.
+    pub cookies: Vec<String>,
+    /// Absolute, or a path.
+    pub url: String,
 }
 
 /// The answer to a [`Request`].
@@ -261,9 +343,11 @@ mod tests {
 
     impl Answer for Sample {
         fn answer(&self, request: &Request) -> Reply {
-            match request.show {
-                Subject::Counters => Reply::of([json!({"name": "a", "value": request.limit})]),
-                subject => Reply::refuse(format_args!("a sample has no {subject}")),
+            match request {
+                Request::Show(Show { what: Subject::Counters, limit, .. }) => {
+                    Reply::of([json!({"name": "a", "value": limit})])
+                }
+                other => Reply::refuse(format_args!("a sample has no {other:?}")),
             }
         }
     }
@@ -293,10 +377,11 @@ mod tests {
     fn a_request_line_gets_a_reply_line() {
         with_socket("reply", |path| {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
-            let reply = ask(path, &Request { show: Subject::Counters, limit: Some(3) }).unwrap();
+            let show = Show { limit: Some(3), ..Show::all(Subject::Counters) };
+            let reply = ask(path, &Request::Show(show)).unwrap();
             assert_eq!(reply.rows, [json!({"name": "a", "value": 3})]);
-            let refused = ask(path, &Request { show: Subject::BindTable, limit: None }).unwrap_err();
-            assert_eq!(refused.to_string(), "a sample has no bind-table");
+            let refused = ask(path, &Request::Show(Show::all(Subject::BindTable))).unwrap_err();
+            assert!(refused.to_string().starts_with("a sample has no Show("), "{refused}");
         });
     }
 
@@ -304,7 +389,7 @@ mod tests {
     fn garbage_gets_a_reason() {
         let reply = with_socket("garbage", |path| {
             let mut stream = BlockingStream::connect(path).unwrap();
-            stream.write_all(b"{\"show\":\"money\"}\n").unwrap();
+            stream.write_all(b"{\"show\":{\"what\":\"money\"}}\n").unwrap();
             let mut reply = String::new();
             stream.read_to_string(&mut reply).unwrap();
             reply
@@ -331,7 +416,7 @@ mod tests {
 
     #[test]
     fn an_absent_daemon_is_named() {
-        let error = ask(Path::new("/nowhere/x.sock"), &Request { show: Subject::Servers, limit: None });
+        let error = ask(Path::new("/nowhere/x.sock"), &Request::Show(Show::all(Subject::Servers)));
         let text = error.unwrap_err().to_string();
         assert!(text.starts_with("no dispatcher answers at /nowhere/x.sock: No such file"), "{text}");
     }

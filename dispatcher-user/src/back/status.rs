@@ -61,11 +61,17 @@ struct FlowRow {
 
 impl Answer for Status {
     fn answer(&self, request: &Request) -> Reply {
-        match request.show {
+        let Request::Show(show) = request else {
+            return Reply::refuse("a server has no member-table; ask the front-end");
+        };
+        match show.what {
             Subject::Servers => Reply::of(self.report.get().map(server_row)),
             Subject::BindTable => Reply::refuse("a server has no bind-table; ask the front-end"),
-            Subject::Filters => self.flow_rows(request.limit.unwrap_or(DEFAULT_LIMIT)),
+            Subject::Filters => self.flow_rows(show.limit.unwrap_or(DEFAULT_LIMIT)),
             Subject::Counters => self.counter_rows(),
+            Subject::Admission | Subject::Priorities => {
+                Reply::refuse("a server admits what its front-end hands over; ask the front-end")
+            }
         }
     }
 }

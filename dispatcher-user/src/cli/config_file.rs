@@ -7,9 +7,12 @@ use std::{
 
 use dispatcher_core::{
     config::{BackConfig, ConfigError, FrontConfig, Role, SecretSource},
+    member::MemberTable,
     secret::{Secret, SecretTooShort},
 };
 use thiserror::Error;
+
+use crate::front::{self, members::MembersError};
 
 /// A file cannot be used.
 #[derive(Debug, Error)]
@@ -24,6 +27,9 @@ pub(super) enum FileError {
     /// For the operator.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// For the operator.
+    #[error(transparent)]
+    Members(#[from] MembersError),
     /// For the operator.
     #[error("{}: {source}", .path.display())]
     Secret {
@@ -45,15 +51,29 @@ pub(super) fn back(file: &Path) -> Result<(BackConfig, Secret), FileError> {
     Ok((config, secret))
 }
 
+/// The member-tables of the services; paths of their files are relative to the configuration.
+pub(super) fn members(
+    file: &Path,
+    config: &FrontConfig,
+    secret: &Secret,
+) -> Result<Vec<MemberTable>, FileError> {
+    let directory = file.parent().unwrap_or(Path::new(""));
+    let tables = config.services.iter().map(|service| front::members::read(service, secret, directory));
+    Ok(tables.collect::<Result<_, _>>()?)
+}
+
 /// One line about a file that is in order.
 pub(super) fn check(file: &Path) -> Result<String, FileError> {
     let name = file.display();
     match Role::detect(&read(file)?) {
         Role::Front => {
-            let (config, _) = front(file)?;
+            let (config, secret) = front(file)?;
+            let tables = members(file, &config, &secret)?;
+            let rules: usize = tables.iter().map(|table| table.rules().len()).sum();
             let servers = counted(config.servers.len(), "server");
             let services = counted(config.services.len(), "service");
-            Ok(format!("{name}: ok, front-end with {servers}, {services}"))
+            let members = if rules > 0 { format!(", {}", counted(rules, "member rule")) } else { String::new() };
+            Ok(format!("{name}: ok, front-end with {servers}, {services}{members}"))
         }
         Role::Back => {
             let (config, _) = back(file)?;
@@ -125,6 +145,19 @@ mod tests {
         );
         let text = check(&back).unwrap();
         assert!(text.ends_with("back.toml: ok, agent of server1 with 1 service"), "{text}");
+    }
+
+    #[test]
+    fn the_rules_of_a_service_are_checked_with_it() {
+        let directory = Directory::new("members");
+        let text = format!("secret = \"0123456789abcdef\"\n{FRONT}members = \"members\"\n");
+        let file = directory.write("front.toml", &text);
+        assert!(check(&file).unwrap_err().to_string().contains("members: No such file"));
+        directory.write("members", "198.18.0.0/16 * - 5\n# nobody\n198.19.0.0/16 4147 plan=gold 7\n");
+        assert!(check(&file).unwrap().ends_with("1 service, 2 member rules"));
+        directory.write("members", "198.18.0.0/16 * - 5\n198.19.0.0/16 * - 9\n");
+        let text = check(&file).unwrap_err().to_string();
+        assert!(text.contains("members:2: "), "{text}");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! done, 1 failed, 2 wrong usage.
 
 mod config_file;
+mod members;
 mod outcome;
 mod replay;
 mod simulate;
 mod table;
+mod why;
 
 use std::path::PathBuf;
 
@@ -16,7 +18,7 @@ use tracing_subscriber::{EnvFilter, fmt::time::uptime};
 
 use crate::{
     back,
-    control_socket::{self, DEFAULT_LIMIT, Request, Subject},
+    control_socket::{self, DEFAULT_LIMIT, Request, Show, SortKey, Subject},
     front,
 };
 
@@ -49,6 +51,10 @@ enum Command {
     },
     /// Show what a running dispatcher sees
     Show(ShowArgs),
+    /// List and change the rules that give clients their priority, live
+    Members(members::MembersArgs),
+    /// Say what would become of a request at a running front-end, and by which rule
+    Why(why::WhyArgs),
     /// Compare policies in a simulated cluster; needs no network and no rights
     Simulate(simulate::SimulateArgs),
     /// Replay access logs under all policies: which one, which K and which T_load suit a site
@@ -91,6 +97,9 @@ struct ShowArgs {
     /// At most this many filters
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT)]
     limit: usize,
+    /// The filters that are greatest in this come first
+    #[arg(long, value_name = "KEY")]
+    sort: Option<SortKey>,
 }
 
 impl Cli {
@@ -108,6 +117,8 @@ impl Cli {
                 Ok(())
             }
             Command::Show(arguments) => show(&arguments),
+            Command::Members(arguments) => members::run(&arguments),
+            Command::Why(arguments) => why::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Replay(arguments) => replay::run(&arguments),
         }
@@ -116,12 +127,13 @@ impl Cli {
 
 fn run_front(arguments: &FrontArgs) -> Result<()> {
     let (mut config, secret) = config_file::front(&arguments.role.config)?;
+    let tables = config_file::members(&arguments.role.config, &config, &secret)?;
     match arguments.mode {
         Some(ModeArg::Native) => config.mode = Mode::Native,
         Some(ModeArg::Skb) => config.mode = Mode::Skb,
         None => {}
     }
-    Ok(front::run(&config, &secret)?)
+    Ok(front::run(&config, &secret, tables)?)
 }
 
 fn run_back(arguments: &RoleArgs) -> Result<()> {
@@ -130,8 +142,8 @@ fn run_back(arguments: &RoleArgs) -> Result<()> {
 }
 
 fn show(arguments: &ShowArgs) -> Result<()> {
-    let request = Request { show: arguments.what, limit: Some(arguments.limit) };
-    let reply = control_socket::ask(&arguments.socket, &request)?;
+    let show = Show { what: arguments.what, limit: Some(arguments.limit), sort: arguments.sort };
+    let reply = control_socket::ask(&arguments.socket, &Request::Show(show))?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&reply.rows)?);
     } else {
@@ -181,6 +193,15 @@ mod tests {
             "dispatcher show bind-table",
             "dispatcher show filters --limit 5 --socket /run/x.sock",
             "dispatcher -vv show counters",
+            "dispatcher show filters --sort idle --limit 20",
+            "dispatcher show admission",
+            "dispatcher show priorities --json",
+            "dispatcher members list",
+            "dispatcher members add 198.18.0.0/16 * plan=gold 7",
+            "dispatcher members remove 198.18.0.0/16 * plan=gold --service web",
+            "dispatcher members load - --socket /run/x.sock",
+            "dispatcher members sign-cookie --config f.toml --priority 7 --expires 12h",
+            "dispatcher why --source 198.18.0.1:4147 --cookie A=1 --cookie B=2 --url /images/a.png",
             "dispatcher simulate run --policy context:sticky:50 --policy lard:55/65 --servers 4 --slow 1:3",
             "dispatcher simulate figure all --out docs/figures",
             "dispatcher simulate sweep classes=10,20,50 --popularity zipf --json",
@@ -196,6 +217,9 @@ mod tests {
             "dispatcher front",
             "dispatcher show money",
             "dispatcher front --config f --mode x",
+            "dispatcher show filters --sort luck",
+            "dispatcher members add 198.18.0.0/16",
+            "dispatcher why --source 198.18.0.1",
             "dispatcher simulate run --policy lucky",
             "dispatcher simulate run --levels 1,2",
             "dispatcher simulate figure 7",

@@ -23,6 +23,11 @@ pub(super) fn render(rows: &[Value]) -> String {
     table.trim_fmt()
 }
 
+/// Lines under a first one, without a newline at their end.
+pub(super) fn lines<'a>(first: &'a str, lines: impl Iterator<Item = &'a str>) -> String {
+    std::iter::once(first).chain(lines).collect::<Vec<_>>().join("\n")
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

@@ -1,7 +1,12 @@
-//! What the slow path asks the control plane: which server takes this request.
+//! What the slow path asks the control plane: which server takes this request, who is refused and who gives way.
 
-use dispatcher_common::server::ServerEntry;
-use dispatcher_core::http::RequestHead;
+use std::{net::SocketAddr, time::Duration};
+
+use dispatcher_common::{filter::FlowKey, server::ServerEntry, tuple::Tuple};
+use dispatcher_core::{
+    admission::{Victim, Way},
+    http::RequestHead,
+};
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -12,13 +17,48 @@ pub struct Decision {
     pub priority: u8,
     /// The server's link-layer addresses, as in the SERVERS map.
     pub entry: ServerEntry,
+    /// A flow of lower priority than this is to give way.
+    pub evict_below: Option<u8>,
 }
 
-/// Chooses a server for a request head; called from every slow-path thread.
+/// How a request is refused while its service is overloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub way: Way,
+    /// When the client may try again.
+    pub retry_after: Duration,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Judgement {
+    /// It counts as a dispatch, and as an open flow, at once.
+    Dispatched(Decision),
+    Refused(Refusal),
+    /// No server can take it.
+    NoServer,
+}
+
+/// Chooses a server for a request head; called from every slow-path thread. `service` is the number of a data-plane service.
 pub trait Dispatch: Send + Sync {
-    /// `None` when no server can take the request. A decision counts as a dispatch at once.
-    fn dispatch(&self, service: u16, head: &RequestHead<'_>) -> Option<Decision>;
+    /// Judges the first request of a connection.
+    fn dispatch(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>) -> Judgement;
+
+    /// How to tell a client of this priority that it is refused.
+    fn refusal(&self, service: u16, priority: u8) -> Refusal;
 
     /// The link-layer addresses of a server that was chosen before.
     fn server(&self, server: u16) -> Option<ServerEntry>;
+
+    /// Both ends of a flow, as its packets name them.
+    fn tuple(&self, key: &FlowKey) -> Option<Tuple>;
+
+    /// Counts a flow of this priority as closed.
+    fn closed(&self, service: u16, priority: u8);
+
+    /// A flow below this priority that may give way to a newcomer, if there is one and the budget allows it.
+    fn victim(&self, newcomer: &FlowKey, below: u8) -> Option<Victim>;
+
+    /// Counts a flow as evicted, which closes it.
+    fn evicted(&self, service: u16, priority: u8);
 }

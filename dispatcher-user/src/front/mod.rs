@@ -1,21 +1,26 @@
 //! The front-end's control plane. [`run`] brings up the program, the slow path and everything beside them in the order in
 //! which they need one another, and takes them down again.
 
+pub mod admission;
+pub mod census;
 pub mod counters;
 pub mod dispatch;
 pub mod feedback;
+pub mod gate;
 pub mod interface;
+pub mod members;
 pub mod model;
 pub mod neighbour;
 pub mod program;
 pub mod roster;
 pub mod server_table;
+pub mod service_table;
 pub mod settings;
 pub mod slow_path;
 pub mod status;
 pub mod sweep;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use aya::maps::{MapError, XskMap};
 use dispatcher_common::{
@@ -24,6 +29,7 @@ use dispatcher_common::{
 };
 use dispatcher_core::{
     config::{FrontConfig, Mode},
+    member::MemberTable,
     policy::UnknownPolicy,
     secret::Secret,
 };
@@ -33,14 +39,18 @@ use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::{
+    admission::{Admission, ledger::Ledger},
     counters::ControlCounters,
     feedback::{Feedback, FeedbackError},
+    gate::Gates,
     interface::{Interface, InterfaceError},
+    members::{Members, MembersError},
     model::Model,
     neighbour::{Message, NeighbourError, Neighbours},
-    program::{Maps, Program},
+    program::Program,
     roster::Roster,
     server_table::ServerTable,
+    service_table::ServiceTable,
     settings::SettingsTable,
     slow_path::{SlowPath, SlowPathError, SlowPathOptions},
     status::Status,
@@ -88,6 +98,12 @@ pub enum FrontError {
     /// From the kernel, mostly.
     #[error(transparent)]
     Neighbour(#[from] NeighbourError),
+    /// For the operator: the rules' files.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+    /// From the kernel, unexpected.
+    #[error("cannot map the counts of open flows: {0}; this needs Linux 5.5 or newer")]
+    Ledger(#[source] io::Error),
     /// From the kernel, unexpected.
     #[error("cannot use a map of the front-end's program: {0}; remove the pin path and start again")]
     Map(#[from] MapError),
@@ -96,18 +112,19 @@ pub enum FrontError {
     System(#[from] io::Error),
 }
 
-/// Runs a front-end until SIGTERM or SIGINT, then detaches it and removes its pins.
+/// Runs a front-end until SIGTERM or SIGINT, then detaches it and removes its pins. `tables` are the member-tables of the
+/// services, as [`members::read`] gives them.
 ///
 /// # Errors
 /// When it cannot start: then nothing is left, or, if an earlier control plane was killed, what that one left. When it
 /// cannot go on: then the program and its maps stay, for the next control plane to take over.
-pub fn run(config: &FrontConfig, secret: &Secret) -> Result<(), FrontError> {
+pub fn run(config: &FrontConfig, secret: &Secret, tables: Vec<MemberTable>) -> Result<(), FrontError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stopped = stop::signalled()?;
         let control_socket = ControlSocket::bind(&config.control_socket)?;
         let mut program = Program::load(config)?;
-        let started = start(config, secret, &mut program).await;
+        let started = start(config, secret, tables, &mut program).await;
         let result = match started {
             Ok(front) => front.serve(control_socket, stopped).await,
             Err(error) => {
@@ -129,6 +146,7 @@ struct Front {
     slow_path: SlowPath,
     feedback: Feedback,
     sweep: Sweep,
+    gates: Gates,
     losses: UnboundedReceiver<Loss>,
     neighbours: Neighbours,
     messages: Box<dyn Stream<Item = Message> + Unpin>,
@@ -139,7 +157,12 @@ struct Front {
 }
 
 /// Brings everything up. New requests are served from the moment that the servers' first reports arrive.
-async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> Result<Front, FrontError> {
+async fn start(
+    config: &FrontConfig,
+    secret: &Secret,
+    tables: Vec<MemberTable>,
+    program: &mut Program,
+) -> Result<Front, FrontError> {
     let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh])?;
     tokio::spawn(connection);
     let clients = Interface::find(&handle, &config.interface).await?;
@@ -147,19 +170,26 @@ async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> 
         Some(name) => Interface::find(&handle, name).await?,
         None => clients.clone(),
     };
-    let Maps { filters, servers: server_map, settings, counters, traffic, xsks } = program.take_maps()?;
-    let model = Arc::new(Model::new(config)?);
+    let maps = program.take_maps()?;
     let control_counters = Arc::new(ControlCounters::default());
+    let service_table = Arc::new(ServiceTable::new(maps.services));
+    let mut members = Members::new(config, secret, tables);
+    let (member_states, stale_rules) = members.load(maps.members, Arc::clone(&service_table))?;
+    let ledger = Ledger::map(maps.admission.as_fd()).map_err(FrontError::Ledger)?;
+    let admission = Arc::new(Admission::new(config, ledger));
+    let model =
+        Arc::new(Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?);
     let (loss_sender, losses) = unbounded_channel();
     let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
     let moved = roster.reconcile(config, &model)?;
-    let mut table = ServerTable::new(server_map, Arc::clone(&model), servers.mac);
+    let mut table = ServerTable::new(maps.servers, Arc::clone(&model), servers.mac);
     table.forget(&moved)?;
-    for loss in moved.into_iter().chain(program.set_services(config)?) {
+    for loss in moved.into_iter().chain(service_table.set(config, &member_states)?) {
         // Fails only while the daemon stops.
         let _ = loss_sender.send(loss);
     }
-    let settings = SettingsTable::new(settings, secret, &clients, &servers)?;
+    stale_rules.remove();
+    let settings = SettingsTable::new(maps.settings, secret, &clients, &servers)?;
     program.set_out(servers.index)?;
     let neighbours = Neighbours::new(handle.clone(), servers.clone(), &config.servers, table).await?;
     let key = secret.report_key();
@@ -168,13 +198,21 @@ async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> 
     program.attach(config)?;
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
     let interfaces = (clients, servers.clone());
-    let slow_path = start_slow_path(config, secret, interfaces, xsks, filters.clone(), shared)?;
+    let slow_path = start_slow_path(config, secret, interfaces, maps.xsks, maps.filters.clone(), shared)?;
     announce(config, program);
+    let counters = Arc::clone(&control_counters);
     Ok(Front {
         name: config.interface.clone(),
         slow_path,
         feedback,
-        sweep: Sweep::new(filters.clone(), Arc::clone(&control_counters), &config.timeouts),
+        sweep: Sweep::new(
+            maps.filters.clone(),
+            counters,
+            &config.timeouts,
+            Arc::clone(&model),
+            maps.source_open.clone(),
+        ),
+        gates: Gates::new(Arc::clone(&model), service_table),
         losses,
         neighbours,
         messages: Box::new(messages),
@@ -182,10 +220,12 @@ async fn start(config: &FrontConfig, secret: &Secret, program: &mut Program) -> 
         status: Status {
             model,
             servers: config.servers.clone(),
-            filters,
+            filters: maps.filters,
             control_counters,
-            front_counters: counters,
-            traffic,
+            front_counters: maps.counters,
+            traffic: maps.traffic,
+            priority_stats: maps.priority_stats,
+            source_open: maps.source_open,
         },
         handle,
         server_interface: servers.name,
@@ -256,6 +296,7 @@ impl Front {
             Err(error) = self.neighbours.follow(self.messages) => Err(error.into()),
             () = self.feedback.receive() => Ok(()),
             () = self.sweep.run(self.losses) => Ok(()),
+            () = self.gates.keep() => Ok(()),
             () = self.settings.keep(self.handle, name.clone(), self.server_interface) => Ok(()),
             () = control_socket.serve(Arc::new(self.status)) => Ok(()),
         };

@@ -2,22 +2,33 @@
 //! it for decisions; reports, neighbour look-up and listings reach it from the control plane's thread.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use dispatcher_common::server::ServerEntry;
+use dispatcher_common::{
+    address::Address, admission::Ruling, counter::ControlCounter, filter::FlowKey, server::ServerEntry,
+    tuple::Tuple,
+};
 use dispatcher_core::{
+    admission::{Overload, Pressure, Victim},
     class::ClassMap,
     cluster::{Accepted, Cluster, ReportRefused},
     config::{FrontConfig, ServiceConfig},
     http::RequestHead,
-    ids::{ClassId, ServerId},
+    ids::{Priority, ServerId},
     policy::{Classified, Outcome, Policy, UnknownPolicy},
     report::Report,
 };
 
-use super::dispatch::{Decision, Dispatch};
+use super::{
+    admission::Admission,
+    counters::ControlCounters,
+    dispatch::{Decision, Dispatch, Judgement, Refusal},
+    members::Members,
+};
+use crate::kernel::clock;
 
 /// What was dispatched, to a server or of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +68,8 @@ pub struct State {
     pub entries: Vec<ServerEntry>,
     pub by_server: Vec<Tally>,
     pub by_class: Vec<Tally>,
+    /// By configured service: whether those that have admission are overloaded.
+    overloads: Vec<Option<Overload>>,
 }
 
 /// Servers, services and their policies.
@@ -64,9 +77,21 @@ pub struct State {
 pub struct Model {
     state: Mutex<State>,
     services: Vec<Service>,
-    /// Configured service of each data-plane service.
-    owners: Vec<usize>,
+    /// The data-plane services.
+    doors: Vec<Door>,
+    admission: Arc<Admission>,
+    members: Arc<Members>,
+    counters: Arc<ControlCounters>,
     started: Instant,
+}
+
+/// A data-plane service.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    /// The configured service.
+    owner: usize,
+    vip: Address,
+    port_be: u16,
 }
 
 impl Model {
@@ -75,11 +100,16 @@ impl Model {
     ///
     /// # Errors
     /// When a policy does not exist, which the configuration's parser has excluded.
-    pub fn new(config: &FrontConfig) -> Result<Self, UnknownPolicy> {
+    pub fn new(
+        config: &FrontConfig,
+        admission: Arc<Admission>,
+        members: Arc<Members>,
+        counters: Arc<ControlCounters>,
+    ) -> Result<Self, UnknownPolicy> {
         let names = config.servers.iter().map(|server| server.name.clone());
         let class_count = config.class_count();
         let build = |service: &ServiceConfig| service.policy.build(service.class_base, service.class_count());
-        let owners = config.services.iter().enumerate();
+        let overload = |service: &ServiceConfig| service.admission.as_ref().map(Overload::new);
         Ok(Self {
             state: Mutex::new(State {
                 cluster: Cluster::new(names, class_count, config.report_interval),
@@ -87,8 +117,12 @@ impl Model {
                 entries: vec![ServerEntry::default(); config.servers.len()],
                 by_server: vec![Tally::default(); config.servers.len()],
                 by_class: vec![Tally::default(); class_count],
+                overloads: config.services.iter().map(overload).collect(),
             }),
-            owners: owners.flat_map(|(at, service)| service.vips.iter().map(move |_| at)).collect(),
+            doors: doors(config),
+            admission,
+            members,
+            counters,
             services: config
                 .services
                 .iter()
@@ -113,7 +147,42 @@ impl Model {
     /// The configured service of a data-plane service.
     #[must_use]
     pub fn service(&self, data_plane_id: u16) -> Option<&Service> {
-        self.services.get(*self.owners.get(usize::from(data_plane_id))?)
+        self.services.get(self.owner(data_plane_id)?)
+    }
+
+    /// The number of that.
+    #[must_use]
+    pub fn owner(&self, data_plane_id: u16) -> Option<usize> {
+        Some(self.doors.get(usize::from(data_plane_id))?.owner)
+    }
+
+    /// Who is let in.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The member-tables.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Looks at the load of a configured service and notes what it means for newcomers.
+    #[must_use]
+    pub fn observe(&self, owner: usize) -> Pressure {
+        let now = self.now();
+        let state = &mut *self.lock();
+        state.cluster.advance(now);
+        self.observe_locked(state, owner, now)
+    }
+
+    fn observe_locked(&self, state: &mut State, owner: usize, now: Duration) -> Pressure {
+        let Some(overload) = &mut state.overloads[owner] else { return Pressure::default() };
+        let view = state.cluster.view(&self.services[owner].config.servers);
+        let pressure = overload.observe(&view, now);
+        self.admission.set_pressure(owner, pressure, overload.limit(view.iter().count()));
+        pressure
     }
 
     /// Locks the model, for listings.
@@ -155,41 +224,101 @@ impl Model {
     }
 }
 
+/// The data-plane services of a configuration, in the order of their numbers.
+fn doors(config: &FrontConfig) -> Vec<Door> {
+    let services = config.services.iter().enumerate();
+    let doors = services.flat_map(|(owner, service)| {
+        let door = move |vip: &IpAddr| Door { owner, vip: (*vip).into(), port_be: service.port.to_be() };
+        service.vips.iter().map(door)
+    });
+    doors.collect()
+}
+
 impl Dispatch for Model {
-    fn dispatch(&self, service: u16, head: &RequestHead<'_>) -> Option<Decision> {
-        let at = *self.owners.get(usize::from(service))?;
-        let Service { config, classes } = &self.services[at];
+    fn dispatch(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>) -> Judgement {
+        let Some(owner) = self.owner(service) else { return Judgement::NoServer };
+        let Service { config, classes } = &self.services[owner];
+        let table = self.members.current(owner);
+        let member = table.classify(client, head, clock::wall_ns() / 1_000_000_000);
+        if member.bad_signature.is_some() {
+            self.counters.increment(ControlCounter::SignedCookieBad);
+        }
+        let priority = member.priority;
         let class = classes.classify(head);
-        let target = Some(classes.target(head));
-        let request = Classified { class, priority: config.priority, target };
+        let request = Classified { class, priority, target: Some(classes.target(head)) };
         let now = self.now();
         let state = &mut *self.lock();
         state.cluster.advance(now);
+        self.observe_locked(state, owner, now);
+        let evict_below = match self.admission.judge(owner, priority) {
+            Ruling::Admit => None,
+            Ruling::Evict(_) => Some(priority.get()),
+            Ruling::Refuse => return Judgement::Refused(self.admission.refused(owner, priority)),
+        };
         let view = state.cluster.view(&config.servers);
-        let choice = state.policies[at].choose(request, &view, now, &mut rand::rng())?;
+        let Some(choice) = state.policies[owner].choose(request, &view, now, &mut rand::rng()) else {
+            return Judgement::NoServer;
+        };
         state.cluster.dispatched(choice.server, class, now);
         state.by_server[choice.server.index()].count(choice.outcome);
         if let Some(tally) = state.by_class.get_mut(class.index()) {
             tally.count(choice.outcome);
         }
-        let entry = state.entries[choice.server.index()];
-        let ClassId(class) = class;
-        Some(Decision { server: choice.server.0, class, priority: config.priority.get(), entry })
+        self.admission.admitted(owner, priority);
+        Judgement::Dispatched(Decision {
+            server: choice.server.0,
+            class: class.0,
+            priority: priority.get(),
+            entry: state.entries[choice.server.index()],
+            evict_below,
+        })
+    }
+
+    fn refusal(&self, service: u16, priority: u8) -> Refusal {
+        let owner = self.owner(service).unwrap_or_default();
+        self.admission.refusal(owner, Priority::new(priority).unwrap_or(Priority::HIGHEST))
     }
 
     fn server(&self, server: u16) -> Option<ServerEntry> {
         self.lock().entries.get(usize::from(server)).copied().filter(|entry| entry.usable != 0)
     }
+
+    fn tuple(&self, key: &FlowKey) -> Option<Tuple> {
+        let Door { vip, port_be, .. } = *self.doors.get(usize::from(key.service()))?;
+        Some(Tuple { client: key.client, vip, client_port_be: key.client_port_be(), port_be })
+    }
+
+    fn closed(&self, service: u16, priority: u8) {
+        if let Some(owner) = self.owner(service) {
+            self.admission.closed(owner, priority);
+        }
+    }
+
+    fn victim(&self, newcomer: &FlowKey, below: u8) -> Option<Victim> {
+        let owner = self.owner(newcomer.service())?;
+        self.admission.victim(owner, Priority::new(below)?, newcomer.client.into(), self.now())
+    }
+
+    fn evicted(&self, service: u16, priority: u8) {
+        if let Some(owner) = self.owner(service) {
+            self.admission.evicted(owner, priority);
+        }
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::path::Path;
+
     use dispatcher_core::{
         cluster::Health,
         http::{Head, parse_head},
+        ids::ClassId,
+        secret::Secret,
     };
 
     use super::*;
+    use crate::front::{admission::ledger::Ledger, members};
 
     /// Two servers, two services, three VIPs.
     pub(in crate::front) fn config() -> FrontConfig {
@@ -220,7 +349,16 @@ pub(super) mod tests {
     }
 
     pub(in crate::front) fn model() -> Model {
-        Model::new(&config()).unwrap()
+        model_of(&config())
+    }
+
+    pub(in crate::front) fn model_of(config: &FrontConfig) -> Model {
+        let secret = Secret::new("0123456789abcdef").unwrap();
+        let read = |service| members::read(service, &secret, Path::new("")).unwrap();
+        let tables = config.services.iter().map(read).collect();
+        let members = Arc::new(Members::new(config, &secret, tables));
+        let admission = Arc::new(Admission::new(config, Ledger::in_memory()));
+        Model::new(config, admission, members, Arc::default()).unwrap()
     }
 
     pub(in crate::front) fn report(server: &str, sequence: u64) -> Report {
@@ -244,9 +382,18 @@ pub(super) mod tests {
     }
 
     fn dispatch(model: &Model, service: u16, path: &str) -> Option<Decision> {
+        match judge(model, service, path) {
+            Judgement::Dispatched(decision) => Some(decision),
+            Judgement::NoServer => None,
+            Judgement::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    fn judge(model: &Model, service: u16, path: &str) -> Judgement {
         let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let client = "198.18.0.1:40000".parse().unwrap();
         match parse_head(text.as_bytes(), 1000) {
-            Head::Complete(head) => model.dispatch(service, &head),
+            Head::Complete(head) => model.dispatch(service, client, &head),
             other => panic!("{other:?}"),
         }
     }

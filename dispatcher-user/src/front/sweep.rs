@@ -1,5 +1,5 @@
-//! Removes filters that have timed out or whose server has lost its sockets. Goes through the whole table once a second, in
-//! batches, and lets the control plane's other work run between them.
+//! Removes filters that have timed out or whose server has lost its sockets, and shows all of them to the census. Goes through
+//! the whole table once a second, in batches, and lets the control plane's other work run between them.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -13,11 +13,20 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{FilterTable, counters::ControlCounters};
+use super::{
+    FilterTable,
+    census::{Census, SourceOpen},
+    counters::ControlCounters,
+    dispatch::Dispatch,
+    model::Model,
+};
 use crate::kernel::{clock, table::Cursor};
 
 /// Time from the beginning of one pass to the next.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Pause before a pass that is wanted for fresh victims.
+const LEAST_GAP: Duration = Duration::from_millis(20);
 
 /// Why a filter goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +66,7 @@ struct Rules {
     pending_ns: u64,
     established_ns: u64,
     closing_ns: u64,
+    answered_ns: u64,
     losses: Vec<Loss>,
 }
 
@@ -67,6 +77,7 @@ impl Rules {
             pending_ns: ns(timeouts.pending),
             established_ns: ns(timeouts.established),
             closing_ns: ns(timeouts.closing),
+            answered_ns: ns(timeouts.answered),
             losses: Vec::new(),
         }
     }
@@ -75,6 +86,7 @@ impl Rules {
         let timeout_ns = match filter.state {
             state::PENDING => self.pending_ns,
             state::ESTABLISHED => self.established_ns,
+            state::ANSWERED => self.answered_ns,
             _ => self.closing_ns,
         };
         if now_ns.saturating_sub(filter.last_seen_ns) > timeout_ns {
@@ -101,12 +113,21 @@ pub struct Sweep {
     table: FilterTable,
     counters: Arc<ControlCounters>,
     rules: Rules,
+    model: Arc<Model>,
+    census: Census,
 }
 
 impl Sweep {
     #[must_use]
-    pub fn new(table: FilterTable, counters: Arc<ControlCounters>, timeouts: &Timeouts) -> Self {
-        Self { table, counters, rules: Rules::new(timeouts) }
+    pub fn new(
+        table: FilterTable,
+        counters: Arc<ControlCounters>,
+        timeouts: &Timeouts,
+        model: Arc<Model>,
+        source_open: SourceOpen,
+    ) -> Self {
+        let census = Census::new(Arc::clone(&model), source_open);
+        Self { table, counters, rules: Rules::new(timeouts), model, census }
     }
 
     /// Sweeps for ever; a pass begins at once when filters are lost.
@@ -116,6 +137,7 @@ impl Sweep {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                () = self.model.admission().victims_wanted() => tokio::time::sleep(LEAST_GAP).await,
                 Some(loss) = losses.recv() => {
                     self.rules.losses.push(loss);
                     while let Ok(further) = losses.try_recv() {
@@ -130,15 +152,18 @@ impl Sweep {
         }
     }
 
-    async fn pass(&self) -> io::Result<()> {
+    async fn pass(&mut self) -> io::Result<()> {
         let mut cursor = Cursor::default();
         let mut found = Vec::new();
+        self.census.begin();
         while !cursor.is_done() {
             found.clear();
             self.table.scan(&mut cursor, &mut found)?;
             self.end(&found);
+            self.census.count(&found, clock::monotonic_ns());
             tokio::task::yield_now().await;
         }
+        self.census.finish();
         Ok(())
     }
 
@@ -152,6 +177,9 @@ impl Sweep {
             let Ok(Some(latest)) = self.table.lookup(key) else { continue };
             let Some(end) = self.rules.end(key, &latest, now_ns) else { continue };
             if matches!(self.table.delete(key), Ok(true)) {
+                if latest.state == state::ESTABLISHED {
+                    self.model.closed(key.service(), latest.priority);
+                }
                 self.counters.increment(match end {
                     End::Expired => ControlCounter::FilterExpired,
                     End::Orphaned => ControlCounter::FilterOrphaned,
@@ -175,6 +203,7 @@ mod tests {
             pending: Duration::from_secs(5),
             established: Duration::from_secs(900),
             closing: Duration::from_secs(10),
+            answered: Duration::from_secs(3),
         })
     }
 
@@ -185,7 +214,7 @@ mod tests {
     #[test]
     fn each_state_has_its_time_out() {
         for (state, seconds) in
-            [(state::PENDING, 5), (state::ESTABLISHED, 900), (state::CLOSING, 10), (state::ANSWERED, 10)]
+            [(state::PENDING, 5), (state::ESTABLISHED, 900), (state::CLOSING, 10), (state::ANSWERED, 3)]
         {
             let last_seen_ns = 100;
             let end = |now_ns| rules().end(&KEY, &filter(state, last_seen_ns), now_ns);

@@ -6,6 +6,7 @@ pub mod btf;
 pub mod clock;
 pub mod kfunc;
 mod link;
+pub mod mapped;
 pub mod object;
 pub mod pin;
 pub mod table;

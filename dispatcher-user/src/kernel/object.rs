@@ -3,7 +3,7 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -115,7 +115,15 @@ impl LoadedObject {
         T::try_from(self.take(name)?).map_err(|source| LoadError::Map { name, source })
     }
 
-    /// A hash map as a table, once.
+    /// An array map by its descriptor, once: for whoever maps it into memory.
+    ///
+    /// # Errors
+    /// When it is missing or of another type.
+    pub fn descriptor(&mut self, name: &'static str) -> Result<OwnedFd, LoadError> {
+        self.table_by(name, |fd| fd.try_clone_to_owned())
+    }
+
+    /// A hash map or a trie as a table, once.
     ///
     /// # Errors
     /// When it is missing or of another type.
@@ -198,7 +206,11 @@ fn load(object: &[u8], pins: &PinnedSet, programs: &[&'static str]) -> Result<Eb
 
 fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => Some(data),
+        Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data) => Some(data),
         _ => None,
     }
 }

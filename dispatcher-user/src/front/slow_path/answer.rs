@@ -1,6 +1,8 @@
 //! The answers that the front-end gives itself, without a connection behind them: one small HTTP/1.1 response each, and which
 //! counter it moves. When they are given is the engine's decision.
 
+use std::time::Duration;
+
 use dispatcher_common::counter::ControlCounter;
 
 /// An answer of our own.
@@ -14,6 +16,11 @@ pub(super) enum Answer {
     VersionRefused,
     /// 503: no server can take it.
     NoServer,
+    /// 503: the service is overloaded and the client's priority too low.
+    Overloaded {
+        /// Whole seconds go into the response, at least one.
+        retry_after: Duration,
+    },
 }
 
 macro_rules! response {
@@ -24,7 +31,7 @@ macro_rules! response {
                 $status,
                 "\r\nContent-Type: text/plain\r\nContent-Length: ",
                 $length,
-                "\r\nConnection: close\r\n\r\n"
+                "\r\nConnection: close\r\n"
             ),
             $text,
         )
@@ -47,6 +54,7 @@ impl Answer {
             Self::HeadTooLarge => ControlCounter::HeadTooLarge,
             Self::VersionRefused => ControlCounter::VersionRefused,
             Self::NoServer => ControlCounter::NoServer,
+            Self::Overloaded { .. } => ControlCounter::RequestRefused,
         }
     }
 
@@ -61,6 +69,7 @@ impl Answer {
                 response!("505 HTTP Version Not Supported", "HTTP version not supported\n", "27")
             }
             Self::NoServer => response!("503 Service Unavailable", "no server available\n", "20"),
+            Self::Overloaded { .. } => response!("503 Service Unavailable", "try again later\n", "16"),
         }
     }
 
@@ -68,6 +77,12 @@ impl Answer {
     pub(super) fn write(self, request: &[u8], out: &mut Vec<u8>) {
         let (head, body) = self.parts();
         out.extend_from_slice(head.as_bytes());
+        if let Self::Overloaded { retry_after } = self {
+            // RFC 9110 section 10.2.3.
+            let seconds = retry_after.as_secs_f64().ceil().max(1.0);
+            out.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
         if !request.starts_with(b"HEAD ") {
             out.extend_from_slice(body.as_bytes());
         }
@@ -78,8 +93,13 @@ impl Answer {
 mod tests {
     use super::*;
 
-    const ALL: [Answer; 4] =
-        [Answer::BadRequest, Answer::HeadTooLarge, Answer::VersionRefused, Answer::NoServer];
+    const ALL: [Answer; 5] = [
+        Answer::BadRequest,
+        Answer::HeadTooLarge,
+        Answer::VersionRefused,
+        Answer::NoServer,
+        Answer::Overloaded { retry_after: Duration::from_millis(1500) },
+    ];
 
     #[test]
     fn every_answer_is_one_whole_response_in_one_small_segment() {
@@ -89,7 +109,9 @@ mod tests {
             let text = String::from_utf8(bytes).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
-            assert!(head.ends_with("Connection: close"));
+            assert!(head.contains("\r\nConnection: close"));
+            let retries = matches!(answer, Answer::Overloaded { .. });
+            assert_eq!(head.ends_with("\r\nRetry-After: 2"), retries, "{head}");
             assert!(text.len() <= 536 - 12, "fits the least segment with timestamps");
         }
     }

@@ -2,12 +2,14 @@
 //! collected, answered or dropped. No sockets here: frames go in, edited or built frames come out, and filters are flipped
 //! after the caller has sent them, or a second segment would overtake the ticket.
 
+mod admission;
 mod collecting;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -26,12 +28,15 @@ use dispatcher_common::{
     ticket::{self, Ticket, TicketWords},
     tuple::Tuple,
 };
-use dispatcher_core::http::{Head as Parsed, RequestHead, parse_head};
+use dispatcher_core::{
+    admission::Way,
+    http::{Head as Parsed, RequestHead, parse_head},
+};
 
 use super::{
     answer::Answer,
     collect::{Collection, Destination, Limits, window},
-    frame::{ETHERNET_LEN, Frame, ROOM, flags, set_macs},
+    frame::{ETHERNET_LEN, Frame, ROOM, flags, set_macs, source_mac},
     outbox::{Outbox, Side},
     template::{Segment, Template},
     updates::Updates,
@@ -39,7 +44,7 @@ use super::{
 use crate::front::{
     FilterTable,
     counters::ControlCounters,
-    dispatch::{Decision, Dispatch},
+    dispatch::{Decision, Dispatch, Judgement, Refusal},
 };
 
 /// The filter-table as the engine needs it.
@@ -72,6 +77,15 @@ pub(super) struct Now {
     pub(super) epoch: Epoch,
 }
 
+/// The clients' side of the link layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    /// Longest frame above Ethernet.
+    pub(super) mtu: usize,
+    /// Our address.
+    pub(super) mac: [u8; 6],
+}
+
 /// What the engines of all queues share: a flow may change its queue.
 pub(super) struct Shared {
     pub(super) dispatch: Arc<dyn Dispatch>,
@@ -80,6 +94,8 @@ pub(super) struct Shared {
     ticket_key: SipKey,
     /// Longest frame above Ethernet.
     mtu: usize,
+    /// Our link-layer address on the clients' side.
+    mac: [u8; 6],
     head_limit: usize,
     /// Touched only for heads that span segments.
     collection: Mutex<Collection>,
@@ -95,7 +111,7 @@ impl Shared {
         filters: Arc<dyn Filters>,
         counters: Arc<ControlCounters>,
         ticket_key: SipKey,
-        mtu: usize,
+        link: Link,
         limits: Limits,
     ) -> Self {
         Self {
@@ -103,7 +119,8 @@ impl Shared {
             filters,
             counters,
             ticket_key,
-            mtu,
+            mtu: link.mtu,
+            mac: link.mac,
             head_limit: limits.head_limit,
             collection: Mutex::new(Collection::new(limits)),
             collecting: AtomicUsize::new(0),
@@ -123,10 +140,25 @@ impl Shared {
         self.collecting.load(Ordering::Acquire) > 0
     }
 
-    /// Where a request goes, if a server can take it.
-    fn choose(&self, service: u16, head: &RequestHead<'_>) -> Option<Destination> {
-        let Decision { server, class, priority, entry } = self.dispatch.dispatch(service, head)?;
-        (entry.usable != 0).then_some(Destination { server, class, priority, entry })
+    /// What becomes of a request.
+    fn choose(&self, service: u16, tuple: &Tuple, head: &RequestHead<'_>) -> Choice {
+        let client = SocketAddr::new(tuple.client.into(), u16::from_be(tuple.client_port_be));
+        match self.dispatch.dispatch(service, client, head) {
+            Judgement::Dispatched(Decision { server, class, priority, entry, evict_below }) => {
+                if entry.usable != 0 {
+                    Choice::To(Destination { server, class, priority, entry }, evict_below)
+                } else {
+                    self.dispatch.closed(service, priority);
+                    Choice::Answer(Answer::NoServer)
+                }
+            }
+            Judgement::Refused(Refusal { way: Way::Respond, retry_after }) => {
+                Choice::Answer(Answer::Overloaded { retry_after })
+            }
+            Judgement::Refused(Refusal { way: Way::Reset, .. }) => Choice::Reset,
+            Judgement::Refused(Refusal { way: Way::Drop, .. }) => Choice::Drop,
+            Judgement::NoServer => Choice::Answer(Answer::NoServer),
+        }
     }
 
     fn usable_server(&self, server: u16) -> Option<ServerEntry> {
@@ -145,6 +177,15 @@ impl Shared {
         let segment = ticket::Segment { tuple: sealing.tuple, seq: sealing.seq, ack: sealing.ack };
         ticket.seal(&self.ticket_key, &segment, now.epoch)
     }
+}
+
+/// What becomes of a request.
+enum Choice {
+    /// To a server, in the place of a flow below this priority if one is given.
+    To(Destination, Option<u8>),
+    Answer(Answer),
+    Reset,
+    Drop,
 }
 
 /// The segment that a ticket is made for.
@@ -172,6 +213,7 @@ struct Arrival {
     meta: SlowPathMeta,
     frame: Frame,
     key: FlowKey,
+    client_mac: [u8; 6],
 }
 
 impl Arrival {
@@ -188,20 +230,49 @@ impl Arrival {
         };
         let frame = Frame::parse(bytes)?;
         let key = FlowKey::new(frame.tuple.client, frame.tuple.client_port_be, meta.service);
-        Some(Self { meta, frame, key })
+        Some(Self { meta, frame, key, client_mac: source_mac(bytes) })
     }
 
     /// The filter of this flow once its first segment is dealt with.
     fn filter(&self, state: u8, now: Now) -> Filter {
+        let frame = &self.frame;
+        let first = First {
+            seq: frame.seq,
+            ack: frame.ack,
+            len: frame.payload_len(),
+            options: self.meta.options,
+            client_mac: self.client_mac,
+        };
+        Filter { bytes: frame.end as u64, ..first.filter(state, now) }
+    }
+}
+
+/// What a new filter knows of its flow's first request.
+struct First {
+    seq: u32,
+    ack: u32,
+    /// Bytes of it that are there.
+    len: usize,
+    options: u8,
+    client_mac: [u8; 6],
+}
+
+impl First {
+    fn filter(&self, state: u8, now: Now) -> Filter {
         Filter {
             created_ns: now.ns,
             last_seen_ns: now.ns,
+            request_ns: now.ns,
             packets: 1,
-            bytes: self.frame.end as u64,
-            handoff_seq: self.frame.seq,
-            handoff_ack: self.frame.ack,
+            handoff_seq: self.seq,
+            handoff_ack: self.ack,
+            request_ack: self.ack,
+            last_ack: self.ack,
+            next_seq: self.seq.wrapping_add(self.len as u32),
+            requests: 1,
             state,
-            options: self.meta.options,
+            options: self.options,
+            client_mac: self.client_mac,
             ..Filter::default()
         }
     }
@@ -233,6 +304,7 @@ impl Engine {
             kind::AGAIN => self.again(&arrival, buffer, now, outbox),
             kind::LATER => self.later(&arrival, buffer, now, outbox),
             kind::RETICKET => self.reticket(&arrival, buffer, now),
+            kind::KEPT => self.refuse_kept(&arrival, &buffer[ROOM..], now, outbox),
             _ => Verdict::Drop,
         }
     }
@@ -249,9 +321,14 @@ impl Engine {
         let frame = &arrival.frame;
         let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
         let answer = match parse_head(payload, self.shared.head_limit) {
-            Parsed::Complete(head) => match self.shared.choose(arrival.meta.service, &head) {
-                Some(to) => return self.hand_off(arrival, &to, buffer, now),
-                None => Answer::NoServer,
+            Parsed::Complete(head) => match self.shared.choose(arrival.meta.service, &frame.tuple, &head) {
+                Choice::To(to, evict_below) => {
+                    self.make_room(&arrival.key, evict_below, outbox);
+                    return self.hand_off(arrival, &to, buffer, now);
+                }
+                Choice::Answer(answer) => answer,
+                Choice::Reset => return self.refuse_with_reset(arrival, &buffer[ROOM..], outbox),
+                Choice::Drop => return self.refuse_in_silence(Some(&arrival.key)),
             },
             Parsed::Partial => return self.begin_collecting(arrival, &buffer[ROOM..], now, outbox),
             Parsed::Refused(refusal) => Answer::for_status(refusal.status()),
@@ -262,19 +339,29 @@ impl Engine {
     /// The quick way: the same frame goes to its server with a ticket.
     fn hand_off(&mut self, arrival: &Arrival, to: &Destination, buffer: &mut [u8], now: Now) -> Verdict {
         let verdict = self.send_with_ticket(arrival, to, buffer, now);
-        if verdict != Verdict::Drop {
-            self.shared.count(ControlCounter::Dispatched);
-            let fin = arrival.frame.has(flags::FIN);
-            let state = if fin { state::CLOSING } else { state::ESTABLISHED };
-            let filter = Filter {
-                class: to.class,
-                server: to.server,
-                priority: to.priority,
-                ..arrival.filter(state, now)
-            };
-            self.updates.push(arrival.key, filter);
+        if verdict == Verdict::Drop {
+            self.shared.dispatch.closed(arrival.meta.service, to.priority);
+            return verdict;
         }
+        self.shared.count(ControlCounter::Dispatched);
+        let state = self.state_at_hand_off(arrival.meta.service, to, arrival.frame.has(flags::FIN));
+        let filter = Filter {
+            class: to.class,
+            server: to.server,
+            priority: to.priority,
+            ..arrival.filter(state, now)
+        };
+        self.updates.push(arrival.key, filter);
         verdict
+    }
+
+    /// A flow whose client has closed its side already does not count as open.
+    fn state_at_hand_off(&self, service: u16, to: &Destination, fin: bool) -> u8 {
+        if !fin {
+            return state::ESTABLISHED;
+        }
+        self.shared.dispatch.closed(service, to.priority);
+        state::CLOSING
     }
 
     fn send_with_ticket(&self, arrival: &Arrival, to: &Destination, buffer: &mut [u8], now: Now) -> Verdict {
@@ -381,6 +468,7 @@ impl Engine {
     /// What the kernel's program does for a FIN or RST that it forwards itself.
     fn note_close(&mut self, arrival: &Arrival, filter: Filter) {
         if arrival.frame.has(flags::FIN | flags::RST) && filter.state == state::ESTABLISHED {
+            self.shared.dispatch.closed(arrival.key.service(), filter.priority);
             self.updates.push(arrival.key, Filter { state: state::CLOSING, ..filter });
         }
     }

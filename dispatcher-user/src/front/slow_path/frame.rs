@@ -18,8 +18,8 @@ pub(super) const TCP_LEN: usize = 20;
 /// Bytes before a frame that an inserted ticket grows into; the metadata of the frame lies in the last of them.
 pub(super) const ROOM: usize = TICKET_LEN;
 
-const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
-const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+pub(super) const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+pub(super) const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 const PROTOCOL_TCP: u8 = 6;
 
 /// TCP flags (RFC 9293 section 3.1).
@@ -184,6 +184,11 @@ impl Frame {
         }
         store16(bytes, self.tcp + 16, sum.finish());
     }
+}
+
+/// The link-layer address that a frame came from.
+pub(super) fn source_mac(bytes: &[u8]) -> [u8; 6] {
+    std::array::from_fn(|at| bytes[6 + at])
 }
 
 /// Sends a frame to a server: the twelve bytes that the data plane changes, too.

@@ -34,7 +34,7 @@ use thiserror::Error;
 
 use super::{FilterTable, counters::ControlCounters, dispatch::Dispatch, interface::Interface};
 use collect::Limits;
-use engine::{Engine, Shared};
+use engine::{Engine, Link, Shared};
 use queue::Queue;
 use server_side::ServerSide;
 use socket::{OpenError, QueueSocket};
@@ -110,7 +110,7 @@ impl SlowPath {
         dispatch: Arc<dyn Dispatch>,
         counters: Arc<ControlCounters>,
     ) -> Result<Self, SlowPathError> {
-        let mtu = mtu(options)?;
+        let link = Link { mtu: mtu(options)?, mac: options.interface.mac };
         let limits = Limits {
             head_limit: options.head_limit,
             head_timeout_ns: u64::try_from(options.head_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -118,7 +118,7 @@ impl SlowPath {
             max_memory_bytes: options.collect_memory_bytes,
         };
         let shared =
-            Arc::new(Shared::new(dispatch, Arc::new(filters), counters, options.ticket_key, mtu, limits));
+            Arc::new(Shared::new(dispatch, Arc::new(filters), counters, options.ticket_key, link, limits));
         let mut slow_path = Self { stop: Arc::default(), running: Arc::default(), threads: Vec::new() };
         for queue in 0..options.queues {
             let socket = open(options, queue)?;

@@ -2,6 +2,7 @@
 //! to a client. A client's own frame is the template, so families, addresses and ports are right by construction.
 
 use dispatcher_common::{
+    address::Address,
     checksum::{Sum, sum_bytes},
     limits::HOP_LIMIT,
     server::ServerEntry,
@@ -10,7 +11,8 @@ use dispatcher_common::{
 };
 
 use super::frame::{
-    ETHERNET_LEN, Frame, IPV4_LEN, IPV6_LEN, TCP_LEN, Timestamps, flags, load16, set_macs, store16,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, IPV4_LEN, IPV6_LEN, TCP_LEN, Timestamps, flags, load16,
+    set_macs, source_mac, store16,
 };
 
 /// Longest headers below TCP.
@@ -51,6 +53,35 @@ impl Template {
             window: frame.window,
             timestamps: frame.timestamps,
         }
+    }
+
+    /// The headers of a flow none of whose frames is at hand.
+    pub(super) fn of_flow(tuple: &Tuple, client_mac: [u8; 6], our_mac: [u8; 6]) -> Self {
+        let mut below_tcp = [0; BELOW_TCP];
+        below_tcp[..6].copy_from_slice(&our_mac);
+        below_tcp[6..12].copy_from_slice(&client_mac);
+        let addresses = [tuple.client, tuple.vip].map(|address: Address| address.halves());
+        let ipv4 = tuple.client.is_ipv4();
+        let network = &mut below_tcp[ETHERNET_LEN..];
+        if ipv4 {
+            network[..10].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, HOP_LIMIT, PROTOCOL_TCP as u8]);
+            for (at, [_, low]) in addresses.into_iter().enumerate() {
+                network[12 + 4 * at..][..4].copy_from_slice(&low.to_ne_bytes()[4..]);
+            }
+        } else {
+            network[0] = 0x60;
+            network[6..8].copy_from_slice(&[PROTOCOL_TCP as u8, HOP_LIMIT]);
+            for (at, half) in addresses.into_iter().flatten().enumerate() {
+                network[8 + 8 * at..][..8].copy_from_slice(&half.to_ne_bytes());
+            }
+        }
+        below_tcp[12..14].copy_from_slice(if ipv4 { &ETHERTYPE_IPV4 } else { &ETHERTYPE_IPV6 });
+        Self { below_tcp, tuple: *tuple, ipv4, window: 0, timestamps: None }
+    }
+
+    /// Where frames to the client go.
+    pub(super) fn client_mac(&self) -> [u8; 6] {
+        source_mac(&self.below_tcp)
     }
 
     /// Notes what is latest of another frame of the flow. A repeated frame may be older than one before it, so the greater
@@ -220,6 +251,29 @@ mod tests {
             prop_assert_eq!(&out[..6], &CLIENT_MAC);
             prop_assert_eq!(&out[6..12], &FRONT_MAC);
             prop_assert_eq!(built.timestamps, shape.timestamps.map(|theirs| Timestamps { value: theirs.echo, echo: theirs.value }));
+        }
+    }
+
+    #[test]
+    fn a_flow_without_a_frame_is_told_as_with_one() {
+        for ipv4 in [true, false] {
+            let shape = Shape { ipv4, timestamps: None, window: 0, ..Shape::request(b"x") };
+            let bytes = shape.build();
+            let with = Template::new(&bytes, &Frame::parse(&bytes).unwrap());
+            let without = Template::of_flow(&shape.tuple(), CLIENT_MAC, FRONT_MAC);
+            let segment = Segment { seq: 7, ack: 0, flags: flags::RST, payload: &[] };
+            let build = |template: &Template| {
+                let (mut client, mut server) = (Vec::new(), Vec::new());
+                template.to_client(&mut client, &segment, 0);
+                template.to_server(&mut server, &ENTRY, &segment, None);
+                (client, server)
+            };
+            let ((client, _), (other, server)) = (build(&with), build(&without));
+            assert_eq!(client, other);
+            let built = Frame::parse(&server).unwrap();
+            assert!(built.checksum_holds(&server) && shape.network_checksum_holds(&server));
+            assert_eq!((built.tuple, built.seq, built.flags), (shape.tuple(), 7, flags::RST));
+            assert_eq!(without.client_mac(), CLIENT_MAC);
         }
     }
 

@@ -8,7 +8,7 @@ use dispatcher_common::{
 };
 use dispatcher_core::http::{Head as Parsed, parse_head};
 
-use super::{Arrival, Engine, Now, Sealing, Verdict};
+use super::{Arrival, Choice, Engine, First, Now, Sealing, Verdict};
 use crate::front::slow_path::{
     answer::Answer,
     collect::{Collection, Destination, Due, Full, Head, Step},
@@ -29,8 +29,9 @@ pub(super) struct Known {
 /// What a parse of a collected head leads to.
 enum Outcome {
     Incomplete,
-    Dispatched(Destination),
+    Dispatched(Destination, Option<u8>),
     Answered(Answer),
+    Reset,
 }
 
 impl Engine {
@@ -118,9 +119,11 @@ impl Engine {
         let Some(head) = collection.get_mut(key) else { return };
         match self.parse(arrival.meta.service, head) {
             Outcome::Incomplete => self.incomplete(collection, key, outbox),
-            Outcome::Dispatched(to) => {
+            Outcome::Dispatched(to, evict_below) => {
+                self.make_room(key, evict_below, outbox);
                 head.mark_sent(to, now.ns);
                 self.shared.count(ControlCounter::Dispatched);
+                self.state_at_hand_off(arrival.meta.service, &to, head.fin_reached());
                 let filter = self.emit(head, &to, now, outbox);
                 self.updates.push(*key, filter);
             }
@@ -134,6 +137,12 @@ impl Engine {
                 self.updates.push(*key, filter);
                 collection.remove(key);
             }
+            Outcome::Reset => {
+                head.reset_client(outbox);
+                self.remove_filter(key);
+                self.shared.count(ControlCounter::RequestRefusedReset);
+                collection.remove(key);
+            }
         }
     }
 
@@ -141,9 +150,11 @@ impl Engine {
         match parse_head(head.received(), self.shared.head_limit) {
             Parsed::Partial => Outcome::Incomplete,
             Parsed::Refused(refusal) => Outcome::Answered(Answer::for_status(refusal.status())),
-            Parsed::Complete(request) => match self.shared.choose(service, &request) {
-                None => Outcome::Answered(Answer::NoServer),
-                Some(to) => Outcome::Dispatched(to),
+            Parsed::Complete(request) => match self.shared.choose(service, &head.template.tuple, &request) {
+                Choice::To(to, evict_below) => Outcome::Dispatched(to, evict_below),
+                Choice::Answer(answer) => Outcome::Answered(answer),
+                // Its bytes are acknowledged: silence would be for ever.
+                Choice::Reset | Choice::Drop => Outcome::Reset,
             },
         }
     }
@@ -172,8 +183,7 @@ impl Engine {
         };
         let words = self.shared.seal(&sealing, to, now);
         let (packets, bytes) = head.emit(&words, self.shared.mtu, outbox);
-        let closing = head.sent.is_some_and(|sent| sent.fin);
-        let state = if closing { state::CLOSING } else { state::ESTABLISHED };
+        let state = if head.sent.is_some_and(|sent| sent.fin) { state::CLOSING } else { state::ESTABLISHED };
         Filter {
             packets,
             bytes,
@@ -253,16 +263,14 @@ impl Engine {
 }
 
 fn filter(head: &Head, state: u8, now: Now) -> Filter {
-    Filter {
-        created_ns: now.ns,
-        last_seen_ns: now.ns,
-        packets: 1,
-        handoff_seq: head.handoff_seq,
-        handoff_ack: head.handoff_ack,
-        state,
+    let first = First {
+        seq: head.handoff_seq,
+        ack: head.handoff_ack,
+        len: head.received().len(),
         options: head.options.0,
-        ..Filter::default()
-    }
+        client_mac: head.template.client_mac(),
+    };
+    first.filter(state, now)
 }
 
 /// Whether a filter is of the connection that a head was collected from.

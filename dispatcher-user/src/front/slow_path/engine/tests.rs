@@ -1,17 +1,17 @@
 //! The engine against a filter-table in memory and a made-up dispatcher: frames in, frames and filters out. `World::client`
 //! plays the kernel's program: it says what kind of frame it is and installs the pending filter.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use dispatcher_common::syn_options::MSS_TABLE;
-use dispatcher_core::http::RequestHead;
+use dispatcher_core::{admission::Victim, http::RequestHead, ids::Priority};
 use proptest::prelude::*;
 
 use super::*;
 use crate::front::{
     dispatch::Decision,
     slow_path::{
-        fixture::{ENTRY, Shape},
+        fixture::{CLIENT_MAC, ENTRY, FRONT_MAC, Shape},
         frame::{TCP_LEN, Timestamps},
     },
 };
@@ -42,17 +42,57 @@ impl Filters for Table {
     }
 }
 
-/// Sends all to server 7 as class 9, but what asks for `/none`.
-struct ToSeven;
+/// Sends all to server 7 as class 9, but what asks for `/none`; refuses what asks for `/no`, in the way that is set; and lets what
+/// asks for `/better` in in the place of another. Keeps count of what is open.
+#[derive(Default)]
+struct ToSeven {
+    way: Mutex<Way>,
+    victims: Mutex<Vec<Victim>>,
+    open: AtomicU64,
+    evicted: AtomicU64,
+}
 
 impl Dispatch for ToSeven {
-    fn dispatch(&self, service: u16, head: &RequestHead<'_>) -> Option<Decision> {
+    fn dispatch(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>) -> Judgement {
         assert_eq!(service, SERVICE);
-        (head.path != "/none").then_some(Decision { server: 7, class: 9, priority: 2, entry: ENTRY })
+        assert!(["198.18.0.1", "2001:db8::1"].map(|text| text.parse().unwrap()).contains(&client.ip()));
+        match head.path {
+            "/none" => return Judgement::NoServer,
+            "/no" => return Judgement::Refused(self.refusal(service, 2)),
+            _ => {}
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let evict_below = (head.path == "/better").then_some(2);
+        Judgement::Dispatched(Decision { server: 7, class: 9, priority: 2, entry: ENTRY, evict_below })
+    }
+
+    fn refusal(&self, _: u16, _: u8) -> Refusal {
+        Refusal { way: *self.way.lock().unwrap(), retry_after: Duration::from_secs(5) }
     }
 
     fn server(&self, server: u16) -> Option<ServerEntry> {
         (server == 7).then_some(ENTRY)
+    }
+
+    fn tuple(&self, key: &FlowKey) -> Option<Tuple> {
+        let vip: IpAddr = "198.18.0.100".parse().unwrap();
+        let (client_port_be, port_be) = (key.client_port_be(), 80_u16.to_be());
+        Some(Tuple { client: key.client, vip: vip.into(), client_port_be, port_be })
+    }
+
+    fn closed(&self, _: u16, priority: u8) {
+        assert_eq!(priority, 2);
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn victim(&self, _: &FlowKey, below: u8) -> Option<Victim> {
+        assert_eq!(below, 2);
+        self.victims.lock().unwrap().pop()
+    }
+
+    fn evicted(&self, _: u16, priority: u8) {
+        assert_eq!(priority, 1);
+        self.evicted.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -60,6 +100,7 @@ struct World {
     engines: [Engine; 2],
     table: Arc<Table>,
     counters: Arc<ControlCounters>,
+    dispatch: Arc<ToSeven>,
     outbox: Outbox,
     options: SynOptions,
     now: Now,
@@ -106,12 +147,15 @@ impl World {
 
     fn with(limits: Limits) -> Self {
         let (table, counters) = (Arc::<Table>::default(), Arc::<ControlCounters>::default());
+        let dispatch = Arc::<ToSeven>::default();
+        let link = Link { mtu: 1500, mac: FRONT_MAC };
         let shared =
-            Arc::new(Shared::new(Arc::new(ToSeven), table.clone(), counters.clone(), KEY, 1500, limits));
+            Arc::new(Shared::new(dispatch.clone(), table.clone(), counters.clone(), KEY, link, limits));
         Self {
             engines: [Engine::new(shared.clone()), Engine::new(shared)],
             table,
             counters,
+            dispatch,
             outbox: Outbox::default(),
             options: SynOptions::new(1460, Some(7), true),
             now: Now { ns: 1_000 * MS, epoch: Epoch(100) },
@@ -174,7 +218,7 @@ impl World {
     }
 
     fn given(&mut self, queue: usize, shape: &Shape, kind: u8) -> Vec<Left> {
-        let handed = if kind == kind::RETICKET { (7, 9) } else { (0, 0) };
+        let handed = if matches!(kind, kind::RETICKET | kind::KEPT) { (7, 9) } else { (0, 0) };
         let meta = SlowPathMeta {
             kind,
             options: self.options.0,
@@ -203,6 +247,10 @@ impl World {
         let left = self.built();
         self.engines[1].flush();
         left
+    }
+
+    fn open(&self) -> u64 {
+        self.dispatch.open.load(Ordering::Relaxed)
     }
 
     fn count(&self, counter: ControlCounter) -> u64 {
@@ -267,6 +315,10 @@ fn a_whole_head_goes_on_in_the_same_frame_and_the_filter_flips_after() {
         );
         assert_eq!((filter.handoff_seq, filter.handoff_ack, filter.packets), (1001, 5001, 1));
         assert_eq!((filter.created_ns, filter.options), (world.now.ns, world.options.0));
+        assert_eq!((filter.request_ns, filter.response_ns, filter.requests), (world.now.ns, 0, 1));
+        let end = 1001 + REQUEST.len() as u32;
+        assert_eq!((filter.request_ack, filter.last_ack, filter.next_seq), (5001, 5001, end));
+        assert_eq!((filter.client_mac, world.open()), (CLIENT_MAC, 1));
         world.assert_counts(&[(ControlCounter::Dispatched, 1)]);
     }
 }
@@ -283,7 +335,7 @@ fn a_request_with_fin_leaves_a_closing_filter() {
     let mut world = World::new();
     let shape = Shape { flags: flags::ACK | flags::PSH | flags::FIN, ..Shape::request(REQUEST) };
     assert_served(&world.client(&shape), REQUEST);
-    assert_eq!(world.filter(&shape).unwrap().state, state::CLOSING);
+    assert_eq!((world.filter(&shape).unwrap().state, world.open()), (state::CLOSING, 0));
 }
 
 #[test]
@@ -330,6 +382,154 @@ fn refused_requests_are_answered_and_their_flows_marked() {
         assert_eq!((filter.state, filter.handoff_seq, filter.handoff_ack), (state::ANSWERED, 1001, 5001));
         world.assert_counts(&[(counter, 1)]);
     }
+}
+
+const REFUSED: &[u8] = b"GET /no HTTP/1.1\r\nHost: a\r\n\r\n";
+const BETTER: &[u8] = b"GET /better HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn a_refused_client_is_told_in_the_way_that_is_set() {
+    for (way, counter) in [
+        (Way::Respond, ControlCounter::RequestRefused),
+        (Way::Reset, ControlCounter::RequestRefusedReset),
+        (Way::Drop, ControlCounter::RequestRefusedDropped),
+    ] {
+        let mut world = World::new();
+        *world.dispatch.way.lock().unwrap() = way;
+        let shape = Shape::request(REFUSED);
+        let left = world.client(&shape);
+        let filter = world.filter(&shape);
+        match (way, &left[..]) {
+            (Way::Respond, [answer]) => {
+                let text = String::from_utf8(answer.payload().to_vec()).unwrap();
+                assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 5\r\n"), "{text}");
+                assert_eq!(answer.frame.flags, flags::ACK | flags::PSH | flags::FIN);
+                assert_eq!(filter.unwrap().state, state::ANSWERED);
+            }
+            (Way::Reset, [reset]) => {
+                assert_eq!((reset.side, reset.frame.flags, reset.frame.seq), (Side::Client, flags::RST, 5001));
+                assert_eq!(filter, None);
+            }
+            (Way::Drop, []) => assert_eq!(filter, None, "the client sends it again, and it is judged anew"),
+            other => panic!("{other:?}"),
+        }
+        world.assert_counts(&[(counter, 1)]);
+        assert_eq!(world.open(), 0);
+    }
+}
+
+#[test]
+fn a_refused_head_in_two_segments_is_never_met_with_silence() {
+    for (way, expected) in
+        [(Way::Respond, flags::ACK | flags::PSH | flags::FIN), (Way::Reset, flags::RST), (Way::Drop, flags::RST)]
+    {
+        let mut world = World::new();
+        *world.dispatch.way.lock().unwrap() = way;
+        world.client(&part(REFUSED, 0, 20));
+        let left = world.client(&part(REFUSED, 20, REFUSED.len()));
+        assert_eq!(left.iter().map(|left| left.frame.flags).collect::<Vec<_>>(), [expected]);
+    }
+}
+
+#[test]
+fn a_request_on_a_kept_connection_is_refused_at_both_ends() {
+    for (way, counter) in [
+        (Way::Respond, ControlCounter::RequestRefused),
+        (Way::Reset, ControlCounter::RequestRefusedReset),
+        (Way::Drop, ControlCounter::RequestRefusedDropped),
+    ] {
+        let mut world = World::new();
+        *world.dispatch.way.lock().unwrap() = way;
+        world.client(&Shape::request(REQUEST));
+        let shape = Shape { seq: 1001 + REQUEST.len() as u32, ack: 7000, ..Shape::request(REQUEST) };
+        let left = world.given(0, &shape, kind::KEPT);
+        world.engines[0].flush();
+        let filter = world.filter(&shape);
+        if way == Way::Drop {
+            assert!(left.is_empty());
+            assert_eq!((filter.unwrap().state, world.open()), (state::ESTABLISHED, 1));
+        } else {
+            let [client, server] = &left[..] else { panic!("{left:?}") };
+            let end = shape.seq + REQUEST.len() as u32;
+            let expected = if way == Way::Respond { (7000, end) } else { (7000, 0) };
+            assert_eq!((client.side, (client.frame.seq, client.frame.ack)), (Side::Client, expected));
+            assert_eq!((server.side, server.frame.flags), (Side::Server, flags::RST));
+            assert_eq!((server.frame.seq, &server.bytes[..6]), (shape.seq, &ENTRY.mac[..]));
+            assert_eq!(filter.map(|filter| filter.state), (way == Way::Respond).then_some(state::ANSWERED));
+            assert_eq!(world.open(), 0);
+        }
+        world.assert_counts(&[(ControlCounter::Dispatched, 1), (counter, 1)]);
+    }
+}
+
+/// A flow of priority 1 that may give way, and its filter.
+fn lower(world: &World, port: u16) -> Victim {
+    let shape = Shape { client_port: port, ..Shape::request(b"") };
+    let filter = Filter {
+        created_ns: 77,
+        packets: 4,
+        response_ns: 99,
+        last_ack: 9000,
+        next_seq: 4000,
+        server: 7,
+        priority: 1,
+        state: state::ESTABLISHED,
+        client_mac: CLIENT_MAC,
+        ..Filter::default()
+    };
+    world.table.update_batch(&[World::key(&shape)], &[filter]);
+    let priority = Priority::new(1).unwrap();
+    let victim = Victim {
+        key: World::key(&shape),
+        created_ns: 77,
+        packets: 4,
+        priority,
+        adjusted: priority,
+        was_waiting: false,
+    };
+    world.dispatch.victims.lock().unwrap().push(victim);
+    victim
+}
+
+#[test]
+fn a_flow_gives_way_and_both_its_ends_are_reset() {
+    let mut world = World::new();
+    let victim = lower(&world, 41_000);
+    let left = world.client(&Shape::request(BETTER));
+    let [client, server, request] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((client.side, client.frame.flags, client.frame.seq), (Side::Client, flags::RST, 9000));
+    assert_eq!((&client.bytes[..6], &client.bytes[6..12]), (&CLIENT_MAC[..], &FRONT_MAC[..]));
+    assert_eq!(client.frame.tuple.port_be, 41_000_u16.to_be());
+    assert_eq!((server.side, server.frame.flags, server.frame.seq), (Side::Server, flags::RST, 4000));
+    assert_eq!((&server.bytes[..6], server.frame.tuple.client_port_be), (&ENTRY.mac[..], 41_000_u16.to_be()));
+    assert_eq!(request.payload(), BETTER);
+    assert_eq!(world.table.lookup(&victim.key).unwrap(), None);
+    assert_eq!((world.open(), world.dispatch.evicted.load(Ordering::Relaxed)), (1, 1));
+    world.assert_counts(&[(ControlCounter::Dispatched, 1), (ControlCounter::FlowEvicted, 1)]);
+}
+
+#[test]
+fn a_flow_that_has_changed_stays_and_the_next_one_goes() {
+    let mut world = World::new();
+    let goes = lower(&world, 41_000);
+    let busy = lower(&world, 42_000);
+    let filter = Filter { packets: 5, ..world.table.lookup(&busy.key).unwrap().unwrap() };
+    world.table.update_batch(&[busy.key], &[filter]);
+    world.client(&Shape::request(BETTER));
+    assert!(world.table.lookup(&busy.key).unwrap().is_some());
+    assert!(world.table.lookup(&goes.key).unwrap().is_none());
+    world.assert_counts(&[
+        (ControlCounter::Dispatched, 1),
+        (ControlCounter::VictimChanged, 1),
+        (ControlCounter::FlowEvicted, 1),
+    ]);
+}
+
+#[test]
+fn who_is_better_is_served_although_nobody_may_give_way() {
+    let mut world = World::new();
+    assert_served(&world.client(&Shape::request(BETTER)), BETTER);
+    world.assert_counts(&[(ControlCounter::Dispatched, 1), (ControlCounter::VictimAbsent, 1)]);
 }
 
 #[test]

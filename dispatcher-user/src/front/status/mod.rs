@@ -1,11 +1,17 @@
-//! The rows of `dispatcher show` at a front-end.
+//! What a front-end answers on its control socket: the rows of `dispatcher show`, and by their own modules of `members` and
+//! `why`.
+
+mod admission;
+mod filters;
+mod members;
+mod why;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use aya::maps::{MapData, MapError, PerCpuArray};
 use dispatcher_common::{
+    admission::PriorityStats,
     counter::{ControlCounter, FrontCounter},
-    filter::{Filter, FlowKey, state},
     server::Traffic,
 };
 use dispatcher_core::{
@@ -17,12 +23,12 @@ use serde::Serialize;
 
 use super::{
     FilterTable,
+    census::SourceOpen,
     counters::ControlCounters,
     model::{Model, State, Tally},
 };
 use crate::{
-    control_socket::{Answer, DEFAULT_LIMIT, Reply, Request, Subject},
-    kernel::clock,
+    control_socket::{Answer, Reply, Request, Subject},
     listing::CounterRow,
 };
 
@@ -36,6 +42,9 @@ pub struct Status {
     pub front_counters: PerCpuArray<MapData, u64>,
     /// The SERVER_TRAFFIC map.
     pub traffic: PerCpuArray<MapData, Traffic>,
+    /// The PRIORITY_STATS map.
+    pub priority_stats: PerCpuArray<MapData, PriorityStats>,
+    pub source_open: SourceOpen,
 }
 
 impl fmt::Debug for Status {
@@ -79,31 +88,20 @@ struct BindRow<'a> {
     moved: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct FilterRow<'a> {
-    client: IpAddr,
-    port: u16,
-    service: Option<&'a str>,
-    /// `None` while no server is chosen, or when we answered ourselves.
-    server: Option<&'a str>,
-    class: Option<u16>,
-    priority: u8,
-    state: &'static str,
-    age_ms: u64,
-    idle_ms: u64,
-    packets: u64,
-    bytes: u64,
-    /// From the filter's creation to the first ACK of response bytes.
-    response_ms: Option<f64>,
-}
-
 impl Answer for Status {
     fn answer(&self, request: &Request) -> Reply {
-        match request.show {
+        let show = match request {
+            Request::Show(show) => show,
+            Request::Members(request) => return members::answer(self.model.members(), request),
+            Request::Why(request) => return self.why(request),
+        };
+        match show.what {
             Subject::Servers => self.server_rows(),
             Subject::BindTable => self.bind_table(),
-            Subject::Filters => self.filter_rows(request.limit.unwrap_or(DEFAULT_LIMIT)),
+            Subject::Filters => self.filter_rows(show),
             Subject::Counters => self.counter_rows(),
+            Subject::Admission => self.admission_rows(),
+            Subject::Priorities => self.priority_rows(),
         }
     }
 }
@@ -182,36 +180,6 @@ impl Status {
 
     fn server_name(&self, index: u16) -> Option<&str> {
         self.servers.get(usize::from(index)).map(|server| server.name.as_str())
-    }
-
-    fn filter_rows(&self, limit: usize) -> Reply {
-        let found = match self.filters.some(limit.saturating_add(1)) {
-            Ok(found) => found,
-            Err(error) => return Reply::refuse(format_args!("the filter-table cannot be read: {error}")),
-        };
-        let now_ns = clock::monotonic_ns();
-        let rows = found.iter().take(limit).map(|(key, filter)| self.filter_row(key, filter, now_ns));
-        Reply { cut: found.len() > limit, ..Reply::of(rows) }
-    }
-
-    fn filter_row(&self, key: &FlowKey, filter: &Filter, now_ns: u64) -> FilterRow<'_> {
-        let has_server = matches!(filter.state, state::ESTABLISHED | state::CLOSING);
-        let since_ms = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000;
-        let response_ns = filter.response_ns.saturating_sub(filter.created_ns);
-        FilterRow {
-            client: key.client.into(),
-            port: u16::from_be(key.client_port_be()),
-            service: self.model.service(key.service()).map(|service| service.config.name.as_str()),
-            server: self.server_name(filter.server).filter(|_| has_server),
-            class: has_server.then_some(filter.class),
-            priority: filter.priority,
-            state: state::name(filter.state),
-            age_ms: since_ms(filter.created_ns),
-            idle_ms: since_ms(filter.last_seen_ns),
-            packets: filter.packets,
-            bytes: filter.bytes,
-            response_ms: (filter.response_ns != 0).then_some(response_ns as f64 / 1e6),
-        }
     }
 
     fn counter_rows(&self) -> Reply {

@@ -1,0 +1,209 @@
+//! Admission at the front-end: who is let in, who gives way, and what became of them by priority. The rules are the decision
+//! core's; the numbers they go by are in the [`Ledger`], which the kernel's program shares.
+
+pub mod ledger;
+pub mod tally;
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dispatcher_common::admission::{AdmissionEntry, Ruling};
+use dispatcher_core::{
+    admission::{AdmissionSettings, Causes, EvictionBudget, Pressure, Victim, Victims, gate},
+    config::FrontConfig,
+    ids::Priority,
+};
+use tokio::sync::Notify;
+
+use self::{ledger::Ledger, tally::Tallies};
+use super::dispatch::Refusal;
+
+/// Open flows may exceed the limit by one in so many, for want of flows that may be evicted.
+const OVERSHOOT_ONE_IN: u64 = 4;
+
+/// Admission of all configured services.
+#[derive(Debug)]
+pub struct Admission {
+    ledger: Ledger,
+    services: Vec<Service>,
+    /// Somebody wants fresh victims.
+    wanted: Notify,
+}
+
+/// Admission of one of them.
+#[derive(Debug)]
+struct Service {
+    settings: Option<AdmissionSettings>,
+    /// What the data plane was told, without the counts.
+    told: Mutex<AdmissionEntry>,
+    victims: Mutex<Victims>,
+    budget: Mutex<EvictionBudget>,
+    tallies: Tallies,
+}
+
+impl Service {
+    fn new(settings: Option<&AdmissionSettings>) -> Self {
+        let default = AdmissionSettings::default();
+        Self {
+            settings: settings.cloned(),
+            told: Mutex::new(settings.unwrap_or(&default).entry()),
+            victims: Mutex::default(),
+            budget: Mutex::new(EvictionBudget::new(&settings.unwrap_or(&default).eviction)),
+            tallies: Tallies::default(),
+        }
+    }
+}
+
+impl Admission {
+    /// Nobody is refused before the first look at the load.
+    #[must_use]
+    pub fn new(config: &FrontConfig, ledger: Ledger) -> Self {
+        let services: Vec<_> =
+            config.services.iter().map(|service| Service::new(service.admission.as_ref())).collect();
+        for (owner, service) in services.iter().enumerate() {
+            ledger.set(owner, &lock(&service.told));
+        }
+        Self { ledger, services, wanted: Notify::new() }
+    }
+
+    /// The settings of a configured service, if it has admission.
+    #[must_use]
+    pub fn settings(&self, owner: usize) -> Option<&AdmissionSettings> {
+        self.services.get(owner)?.settings.as_ref()
+    }
+
+    /// What the data plane goes by now.
+    #[must_use]
+    pub fn entry(&self, owner: usize) -> AdmissionEntry {
+        self.ledger.entry(owner)
+    }
+
+    /// The numbers that the kernel's program shares.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What became of requests of a configured service.
+    #[must_use]
+    pub fn tallies(&self, owner: usize) -> &Tallies {
+        &self.services[owner].tallies
+    }
+
+    /// Notes what the load is, and for how many flows there is room.
+    pub fn set_pressure(&self, owner: usize, pressure: Pressure, limit: u64) {
+        self.tell(owner, |entry| (entry.overloaded, entry.limit) = (pressure.overloaded.into(), limit));
+    }
+
+    fn tell(&self, owner: usize, change: impl FnOnce(&mut AdmissionEntry)) {
+        let mut told = lock(&self.services[owner].told);
+        let before = *told;
+        change(&mut told);
+        if *told != before {
+            self.ledger.set(owner, &told);
+        }
+    }
+
+    /// Judges a newcomer. Where it takes the place of someone but nobody may be evicted now, it comes in all the same, up to a
+    /// bound.
+    #[must_use]
+    pub fn judge(&self, owner: usize, priority: Priority) -> Ruling {
+        if self.settings(owner).is_none() {
+            return Ruling::Admit;
+        }
+        let entry = self.ledger.entry(owner);
+        let ruling = entry.judge(priority.get());
+        let is_full = entry.limit != u64::MAX && entry.total() > entry.limit + entry.limit / OVERSHOOT_ONE_IN;
+        match ruling {
+            Ruling::Evict(_) if is_full && !self.has_victim(owner, priority) => Ruling::Refuse,
+            ruling => ruling,
+        }
+    }
+
+    fn has_victim(&self, owner: usize, below: Priority) -> bool {
+        lock(&self.services[owner].victims).lowest_ready() < below.get()
+    }
+
+    /// Requests on kept connections below this priority are refused; 0 for none.
+    #[must_use]
+    pub fn gate(&self, owner: usize) -> u8 {
+        if self.settings(owner).is_some() { gate(&self.ledger.entry(owner)) } else { 0 }
+    }
+
+    /// Counts an admitted flow as open.
+    pub fn admitted(&self, owner: usize, priority: Priority) {
+        self.ledger.open(owner, priority.get());
+        self.services[owner].tallies.of(priority.get()).admit();
+    }
+
+    /// Counts a first request as refused, and says how to say no.
+    #[must_use]
+    pub fn refused(&self, owner: usize, priority: Priority) -> Refusal {
+        self.services[owner].tallies.of(priority.get()).refuse_first();
+        self.refusal(owner, priority)
+    }
+
+    /// How to say no.
+    #[must_use]
+    pub fn refusal(&self, owner: usize, priority: Priority) -> Refusal {
+        let default = AdmissionSettings::default();
+        let settings = self.settings(owner).unwrap_or(&default);
+        Refusal { way: settings.way(priority), retry_after: settings.retry_after }
+    }
+
+    /// Counts a flow as closed.
+    pub fn closed(&self, owner: usize, priority: u8) {
+        self.ledger.close(owner, priority);
+    }
+
+    /// Counts a flow as evicted and closed.
+    pub fn evicted(&self, owner: usize, priority: u8) {
+        self.ledger.close(owner, priority);
+        self.services[owner].tallies.of(priority).evict();
+    }
+
+    /// A flow that may give way to a newcomer of higher priority, within the budgets.
+    pub fn victim(&self, owner: usize, below: Priority, newcomer: IpAddr, now: Duration) -> Option<Victim> {
+        let service = self.services.get(owner)?;
+        let victim = lock(&service.victims).take(below);
+        if victim.is_none() {
+            self.wanted.notify_one();
+        }
+        let victim = victim?;
+        lock(&service.budget).take(now, newcomer).ok()?;
+        Some(victim)
+    }
+
+    /// Replaces the victims that are ready.
+    pub fn set_victims(&self, owner: usize, victims: Victims) {
+        let lowest_ready = victims.lowest_ready();
+        *lock(&self.services[owner].victims) = victims;
+        self.tell(owner, |entry| entry.lowest_ready = lowest_ready);
+    }
+
+    /// Completes when fresh victims are wanted.
+    pub async fn victims_wanted(&self) {
+        self.wanted.notified().await;
+    }
+}
+
+/// Why a service is overloaded, in words; empty if it is not.
+#[must_use]
+pub fn causes(pressure: Pressure) -> String {
+    let Causes { connections, load, cpu, listen_overflows } = pressure.causes;
+    let words = [
+        (connections, "connections"),
+        (load, "load"),
+        (cpu, "cpu"),
+        (listen_overflows, "listen overflows"),
+    ];
+    words.iter().filter(|(holds, _)| *holds).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves a list or a budget one step behind at worst.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

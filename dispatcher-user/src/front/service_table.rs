@@ -1,0 +1,189 @@
+//! The SERVICES map: which VIPs and ports are services, and what the program goes by for each. An entry changes at once, so every
+//! packet is judged by one state of its service.
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+use aya::maps::{HashMap, MapData, MapError};
+use dispatcher_common::service::{ServiceEntry, ServiceKey, flag};
+use dispatcher_core::config::FrontConfig;
+
+use super::sweep::{Loss, Lost};
+
+/// The port of the entry that stands for a VIP as such, whatever the port.
+const ANY_PORT: u16 = 0;
+
+/// The map and what is in it.
+#[derive(Debug)]
+pub struct ServiceTable(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    map: HashMap<MapData, ServiceKey, ServiceEntry>,
+    entries: Vec<(ServiceKey, ServiceEntry)>,
+}
+
+/// What the rules of a service's member-table mean for the data plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberState {
+    pub generation: u16,
+    pub has_rules: bool,
+    pub has_ports: bool,
+}
+
+impl ServiceTable {
+    /// A table on the map, which an earlier control plane may have filled.
+    #[must_use]
+    pub fn new(map: HashMap<MapData, ServiceKey, ServiceEntry>) -> Self {
+        Self(Mutex::new(State { map, entries: Vec::new() }))
+    }
+
+    /// A generation of rules that no service has, nor any of these.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn unused_generation(&self, others: &HashSet<u16>) -> Result<u16, MapError> {
+        let state = self.lock();
+        let entries: Vec<(ServiceKey, ServiceEntry)> = state.map.iter().collect::<Result<_, _>>()?;
+        let used = |generation: &u16| {
+            others.contains(generation) || entries.iter().any(|(_, entry)| entry.generation == *generation)
+        };
+        Ok((1..=u16::MAX).find(|generation| !used(generation)).unwrap_or(0))
+    }
+
+    /// Writes the services, with the rules of each, and removes those that are no longer configured. Returns the service numbers
+    /// that meant another before.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set(&self, config: &FrontConfig, members: &[MemberState]) -> Result<Vec<Loss>, MapError> {
+        let state = &mut *self.lock();
+        state.entries = service_entries(config, members);
+        replace_services(&mut state.map, &state.entries)
+    }
+
+    /// Sets which requests on kept connections a configured service refuses.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_gate(&self, owner: usize, gate: u8) -> Result<(), MapError> {
+        self.change(owner, |entry| entry.gate = gate)
+    }
+
+    /// Puts other rules in force.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_members(&self, owner: usize, members: MemberState) -> Result<(), MapError> {
+        self.change(owner, |entry| set_members(entry, members))
+    }
+
+    fn change(&self, owner: usize, change: impl Fn(&mut ServiceEntry)) -> Result<(), MapError> {
+        let State { map, entries } = &mut *self.lock();
+        for (key, entry) in entries.iter_mut().filter(|(_, entry)| usize::from(entry.owner) == owner) {
+            let before = *entry;
+            change(entry);
+            if *entry != before {
+                map.insert(*key, *entry, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set_members(entry: &mut ServiceEntry, members: MemberState) {
+    entry.generation = members.generation;
+    entry.flags &= !(flag::MEMBERS | flag::MEMBER_PORTS);
+    entry.flags |= if members.has_rules { flag::MEMBERS } else { 0 };
+    entry.flags |= if members.has_ports { flag::MEMBER_PORTS } else { 0 };
+}
+
+/// One entry for each VIP and port, numbered as the model numbers them, and one for each VIP alone.
+fn service_entries(config: &FrontConfig, members: &[MemberState]) -> Vec<(ServiceKey, ServiceEntry)> {
+    let key = |vip: IpAddr, port: u16| ServiceKey::new(vip.into(), port.to_be());
+    let services = config.services.iter().enumerate();
+    let pairs =
+        services.flat_map(|(owner, service)| service.vips.iter().map(move |vip| (owner, service, *vip)));
+    let mut entries: Vec<(ServiceKey, ServiceEntry)> = Vec::new();
+    for (id, (owner, service, vip)) in pairs.enumerate() {
+        let admission = service.admission.as_ref();
+        let limits = admission.is_some_and(|settings| settings.sources.is_limited());
+        let mut entry = ServiceEntry {
+            id: id as u16,
+            owner: owner as u8,
+            priority: service.priority.get(),
+            flags: if admission.is_some() { flag::ADMISSION } else { 0 }
+                | if limits { flag::SOURCE_LIMITS } else { 0 },
+            ..ServiceEntry::default()
+        };
+        set_members(&mut entry, members.get(owner).copied().unwrap_or_default());
+        entries.push((key(vip, service.port), entry));
+        let any = key(vip, ANY_PORT);
+        if entries.iter().all(|(other, _)| *other != any) {
+            entries.push((any, entry));
+        }
+    }
+    entries
+}
+
+fn replace_services(
+    map: &mut HashMap<MapData, ServiceKey, ServiceEntry>,
+    wanted: &[(ServiceKey, ServiceEntry)],
+) -> Result<Vec<Loss>, MapError> {
+    let old: Vec<(ServiceKey, ServiceEntry)> = map.iter().collect::<Result<_, _>>()?;
+    let mut losses = Vec::new();
+    for (key, entry) in old {
+        let new = wanted.iter().find(|(wanted, _)| *wanted == key);
+        if key.port_be() != ANY_PORT && new.is_none_or(|(_, new)| new.id != entry.id) {
+            losses.push(Loss::now(Lost::Service(entry.id)));
+        }
+        if new.is_none() {
+            map.remove(&key)?;
+        }
+    }
+    for (key, entry) in wanted {
+        map.insert(key, entry, 0)?;
+    }
+    Ok(losses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::model::tests::config;
+
+    #[test]
+    fn services_are_numbered_by_vip_and_each_vip_has_an_entry_of_its_own() {
+        let entries = service_entries(&config(), &[]);
+        let ids: Vec<_> =
+            entries.iter().map(|(key, entry)| (u16::from_be(key.port_be()), entry.id)).collect();
+        assert_eq!(ids, [(80, 0), (0, 0), (80, 1), (0, 1), (80, 2), (0, 2)]);
+        assert_eq!(IpAddr::from(entries[2].0.vip), "2001:db8::100".parse::<IpAddr>().unwrap());
+        assert_eq!(entries[4].1.priority, 5);
+    }
+
+    #[test]
+    fn a_number_that_means_another_service_is_lost() {
+        let mut map = match HashMap::create(128, 0) {
+            Ok(map) => map,
+            Err(error) => return println!("skipped: cannot create a map: {error}; run as root"),
+        };
+        let before = service_entries(&config(), &[]);
+        assert_eq!(replace_services(&mut map, &before).unwrap(), []);
+        assert_eq!(replace_services(&mut map, &before).unwrap(), []);
+        let mut fewer = config();
+        fewer.services.remove(0);
+        let losses = replace_services(&mut map, &service_entries(&fewer, &[])).unwrap();
+        let mut lost: Vec<_> = losses.into_iter().map(|loss| loss.what).collect();
+        lost.sort_by_key(|what| format!("{what:?}"));
+        assert_eq!(lost, [Lost::Service(0), Lost::Service(1), Lost::Service(2)]);
+        assert_eq!(map.iter().count(), 2);
+    }
+}

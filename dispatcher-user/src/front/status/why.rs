@@ -1,0 +1,165 @@
+//! `dispatcher why`: what would become of a request, step by step and by which rule, with the code that decides of real ones.
+//! Nothing is counted and nothing changes.
+
+use std::fmt::Write as _;
+
+use dispatcher_common::admission::{NONE_READY, Ruling, way};
+use dispatcher_core::{
+    http::{Head, RequestHead, parse_head},
+    ids::Priority,
+    member::{Basis, Membership},
+};
+use serde::Serialize;
+
+use super::Status;
+use crate::{
+    control_socket::{Reply, WhyRequest},
+    front::admission::causes,
+    kernel::clock,
+};
+
+/// Longest head that is made of a question.
+const HEAD_LIMIT: usize = 64 << 10;
+
+/// One step.
+#[derive(Debug, Serialize)]
+struct Step {
+    step: &'static str,
+    result: String,
+    by: String,
+}
+
+impl Step {
+    fn new(step: &'static str, result: impl ToString, by: impl ToString) -> Self {
+        Self { step, result: result.to_string(), by: by.to_string() }
+    }
+}
+
+impl Status {
+    pub(super) fn why(&self, request: &WhyRequest) -> Reply {
+        let owner = match self.model.members().owner(request.service.as_deref()) {
+            Ok(owner) => owner,
+            Err(error) => return Reply::refuse(error),
+        };
+        let text = match head_text(request) {
+            Ok(text) => text,
+            Err(reason) => return Reply::refuse(reason),
+        };
+        match parse_head(text.as_bytes(), HEAD_LIMIT) {
+            Head::Complete(head) => Reply::of(self.steps(owner, request, &head)),
+            other => Reply::refuse(format_args!("no client could send this: {other:?}; check --url and --cookie")),
+        }
+    }
+
+    fn steps(&self, owner: usize, request: &WhyRequest, head: &RequestHead<'_>) -> Vec<Step> {
+        let service = &self.model.services()[owner];
+        let table = self.model.members().current(owner);
+        let ceiling = table.ceiling(request.source);
+        let member = table.classify(request.source, head, clock::wall_ns() / 1_000_000_000);
+        let mut steps = vec![
+            Step::new("service", &service.config.name, format_args!("port {}", service.config.port)),
+            Step::new("priority at the SYN", ceiling, "the highest that rules for this source give"),
+        ];
+        steps.extend(self.source_step(owner, request));
+        steps.push(self.ruling_step("at the SYN", owner, ceiling));
+        steps.push(Step::new("priority", member.priority, basis(&member)));
+        steps.push(self.ruling_step("at the request", owner, member.priority));
+        let class = service.classes.classify(head);
+        let name = service.classes.name(class).map_or_else(|| class.0.to_string(), |name| format!("{class:?} {name}"));
+        steps.push(Step::new("class", name, format_args!("target {}", head.target)));
+        steps.push(self.server_step(owner, class));
+        steps
+    }
+
+    fn source_step(&self, owner: usize, request: &WhyRequest) -> Option<Step> {
+        let settings = self.model.admission().settings(owner)?;
+        let limits = settings.sources;
+        if !limits.is_limited() {
+            return None;
+        }
+        let source = self.model.admission().entry(owner).source(&request.source.ip().into(), owner as u8);
+        let open = self.source_open.lookup(&source).ok().flatten().unwrap_or(0);
+        let prefix: std::net::IpAddr = source.prefix.into();
+        let number = |limit: u32| if limit == 0 { "any number of".to_owned() } else { limit.to_string() };
+        let (rate, most) = (number(limits.connections_per_second), number(limits.open_connections));
+        Some(Step::new(
+            "source",
+            format_args!("{prefix} has {open} open flows"),
+            format_args!("may have {rate} new connections a second, {most} open"),
+        ))
+    }
+
+    fn ruling_step(&self, step: &'static str, owner: usize, priority: Priority) -> Step {
+        let Some(settings) = self.model.admission().settings(owner) else {
+            return Step::new(step, "admitted", "no admission is configured");
+        };
+        let observed = self.model.observe(owner);
+        let entry = self.model.admission().entry(owner);
+        let pressure = observed.with_connections(&entry);
+        let mut by = format!("{} open", entry.total());
+        if entry.limit != u64::MAX {
+            let _ = write!(by, " of {}", entry.limit);
+        }
+        if entry.lowest() != NONE_READY {
+            let _ = write!(by, ", lowest priority {}", entry.lowest());
+        }
+        if pressure.overloaded {
+            let _ = write!(by, ", overloaded: {}", causes(pressure));
+        }
+        match self.model.admission().judge(owner, priority) {
+            Ruling::Admit => Step::new(step, "admitted", by),
+            Ruling::Evict(lowest) => {
+                Step::new(step, format_args!("admitted in the place of a flow of priority {lowest}"), by)
+            }
+            Ruling::Refuse => {
+                let way = way::name(settings.way(priority).code());
+                Step::new(step, format_args!("refused ({way})"), by)
+            }
+        }
+    }
+
+    fn server_step(&self, owner: usize, class: dispatcher_core::ids::ClassId) -> Step {
+        let state = self.model.lock();
+        let policy = &state.policies[owner];
+        match policy.bound_server(class) {
+            Some(server) => {
+                let name = self.server_name(server.0).unwrap_or("?");
+                Step::new("server", name, "the class is bound to it, unless it is too busy")
+            }
+            None => Step::new("server", "any", format_args!("policy {} binds no class", policy.name())),
+        }
+    }
+}
+
+fn basis(member: &Membership<'_>) -> String {
+    let mut text = match member.basis {
+        Basis::Signed => "a signed cookie".to_owned(),
+        Basis::Rule(rule) => format!("rule {rule}"),
+        Basis::Default => "no rule: the service's own".to_owned(),
+    };
+    if let Some(error) = &member.bad_signature {
+        let _ = write!(text, "; a signed cookie does not count: {error}");
+    }
+    text
+}
+
+/// The request that is asked about, as a client would send it.
+fn head_text(request: &WhyRequest) -> Result<String, String> {
+    let (host, target) = match request.url.split_once("://") {
+        Some(("http", rest)) => match rest.find('/') {
+            Some(at) => (&rest[..at], &rest[at..]),
+            None => (rest, "/"),
+        },
+        Some((scheme, _)) => return Err(format!("scheme {scheme:?} is not served; use http:// or a path")),
+        None => ("localhost", request.url.as_str()),
+    };
+    let mut text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n");
+    for cookie in &request.cookies {
+        if cookie.contains(['\r', '\n']) {
+            return Err(format!("cookie {cookie:?} has a line break; give name=value"));
+        }
+        let _ = write!(text, "Cookie: {cookie}\r\n");
+    }
+    text.push_str("\r\n");
+    Ok(text)
+}
