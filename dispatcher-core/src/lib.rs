@@ -4,11 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod class;
 pub mod cluster;
 pub mod config;
 pub mod http;
 pub mod ids;
+pub mod member;
 pub mod policy;
 pub mod report;
 pub mod secret;

@@ -53,6 +53,12 @@ impl Secret {
         self.derive(b"dispatcher report v1")
     }
 
+    /// Key of the members' signed cookies (front-ends only).
+    #[must_use]
+    pub fn member_key(&self) -> [u8; 32] {
+        self.derive(b"dispatcher member v1")
+    }
+
     fn derive(&self, label: &[u8]) -> [u8; 32] {
         keyed(&self.0).chain_update(label).finalize().into_bytes().into()
     }
@@ -83,6 +89,7 @@ mod tests {
         assert_ne!(a.cookie_key(), a.ticket_key());
         assert_ne!(a.cookie_key(), b.cookie_key());
         assert_ne!(a.report_key()[..16], a.ticket_key());
+        assert_ne!(a.report_key(), a.member_key());
         assert_eq!(a.report_key(), Secret::new(" 0123456789abcdef\n").unwrap().report_key());
     }
 

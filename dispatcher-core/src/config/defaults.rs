@@ -19,6 +19,9 @@ pub(super) const COLLECT_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 pub(super) const PENDING: Duration = Duration::from_secs(5);
 pub(super) const ESTABLISHED: Duration = Duration::from_secs(15 * 60);
 pub(super) const CLOSING: Duration = Duration::from_secs(10);
+pub(super) const ANSWERED: Duration = Duration::from_secs(3);
+
+pub(super) const MAX_SOURCES: i64 = 65_536;
 
 pub(super) const HASH_CLASSES: i64 = 20;
 pub(super) const PRIORITY: i64 = 3;

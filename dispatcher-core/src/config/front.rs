@@ -13,7 +13,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    address, defaults,
+    address,
+    admission::AdmissionFile,
+    defaults,
     error::{ConfigError, Source},
     quantity::{Period, Size, within},
     secret_source::{self, SecretSource},
@@ -63,6 +65,8 @@ pub struct Timeouts {
     pub established: Duration,
     /// FIN or RST seen.
     pub closing: Duration,
+    /// Answered by the front-end itself.
+    pub answered: Duration,
 }
 
 /// Configuration of a front-end.
@@ -86,6 +90,8 @@ pub struct FrontConfig {
     pub report_interval: Duration,
     /// Size of the filter-table.
     pub max_filters: u32,
+    /// Size of the table of sources with limits.
+    pub max_sources: u32,
     /// Bounds of the slow path.
     pub slow_path: SlowPathConfig,
     /// Time-outs of filters.
@@ -110,10 +116,12 @@ pub(super) struct FrontFile {
     report_listen: Option<address::Socket>,
     report_interval: Option<Spanned<Period>>,
     max_filters: Option<Spanned<i64>>,
+    max_sources: Option<Spanned<i64>>,
     #[serde(default)]
     slow_path: SlowPathFile,
     #[serde(default)]
     timeouts: TimeoutsFile,
+    admission: Option<AdmissionFile>,
     #[serde(default)]
     server: Vec<ServerFile>,
     #[serde(default)]
@@ -135,6 +143,7 @@ pub(super) struct TimeoutsFile {
     pending: Option<Spanned<Period>>,
     established: Option<Spanned<Period>>,
     closing: Option<Spanned<Period>>,
+    answered: Option<Spanned<Period>>,
 }
 
 impl FrontConfig {
@@ -166,9 +175,11 @@ impl FrontConfig {
             report_interval: within(source, "report_interval", raw.report_interval, interval, INTERVALS)?.0,
             max_filters: within(source, "max_filters", raw.max_filters, defaults::MAX_FILTERS, 1..=1 << 26)?
                 as u32,
+            max_sources: within(source, "max_sources", raw.max_sources, defaults::MAX_SOURCES, 1..=1 << 22)?
+                as u32,
             timeouts: timeouts(source, raw.timeouts, slow_path.head_timeout)?,
             slow_path,
-            services: services(source, raw.service, &servers)?,
+            services: services(source, raw.service, &servers, raw.admission.as_ref())?,
             servers,
         })
     }
@@ -219,6 +230,7 @@ fn timeouts(source: Source<'_>, file: TimeoutsFile, head_timeout: Duration) -> R
         )?
         .0,
         closing: within(source, "closing", file.closing, Period(defaults::CLOSING), TIMEOUTS)?.0,
+        answered: within(source, "answered", file.answered, Period(defaults::ANSWERED), TIMEOUTS)?.0,
     })
 }
 
@@ -226,16 +238,18 @@ fn services(
     source: Source<'_>,
     files: Vec<ServiceFile>,
     servers: &[ServerConfig],
+    admission: Option<&AdmissionFile>,
 ) -> Result<Vec<ServiceConfig>, ConfigError> {
     if files.is_empty() {
         return Err(source.whole("no service is defined; add a [[service]]"));
     }
+    admission.map_or(Ok(()), |admission| admission.check(source))?;
     let mut entries = Entries::default();
     let mut services: Vec<ServiceConfig> = Vec::new();
     let mut classes = 0;
     for file in files {
         let (name_span, vip_spans) = (file.name.span(), spans(&file.vip));
-        let service = service::convert(source, file, servers, ClassId(classes as u16))?;
+        let service = service::convert(source, file, servers, ClassId(classes as u16), admission)?;
         if services.iter().any(|other| other.name == service.name) {
             let message = format!("service {:?} is defined twice; rename one", service.name);
             return Err(source.error(name_span, message));

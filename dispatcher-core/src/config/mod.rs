@@ -2,6 +2,7 @@
 //! file, line and what to do. Reading files, secrets included, is the caller's.
 
 mod address;
+mod admission;
 mod back;
 mod defaults;
 mod error;

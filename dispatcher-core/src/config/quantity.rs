@@ -55,6 +55,16 @@ impl Period {
     }
 }
 
+impl Threshold {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let threshold = match text.strip_suffix('x') {
+            Some(count) => LoadThreshold::Requests(count.parse().ok()?),
+            None => LoadThreshold::Work(Period::parse(text)?.0),
+        };
+        Some(Self(threshold))
+    }
+}
+
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&written(self.0.as_nanos() as u64, &TIMES))
@@ -78,13 +88,7 @@ impl<'de> Deserialize<'de> for Threshold {
         text(
             deserializer,
             "a multiple of the mean service time or a duration, like \"48x\", \"600ms\"",
-            |text| {
-                let threshold = match text.strip_suffix('x') {
-                    Some(count) => LoadThreshold::Requests(count.parse().ok()?),
-                    None => LoadThreshold::Work(Period::parse(text)?.0),
-                };
-                Some(Self(threshold))
-            },
+            Self::parse,
         )
     }
 }

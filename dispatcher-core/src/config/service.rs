@@ -1,21 +1,25 @@
 //! `[[service]]` and `[[service.class]]` of the front-end's configuration. Owns their defaults and what they may refer
 //! to; the numbering of classes over services is `front`'s, the keys of policies are `policy`'s.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, path::PathBuf};
 
 use dispatcher_common::limits::MAX_PRIORITY;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    address, defaults,
+    address,
+    admission::AdmissionFile,
+    defaults,
     error::{ConfigError, Source},
     policy::{PolicyKeys, TableWord},
     quantity::{Period, Threshold, within},
     server::ServerConfig,
 };
 use crate::{
+    admission::AdmissionSettings,
     class::{ClassKey, ClassMap, ClassRule},
+    http::is_token,
     ids::{ClassId, Priority, ServerId},
     policy::PolicySettings,
 };
@@ -43,6 +47,12 @@ pub struct ServiceConfig {
     pub priority: Priority,
     /// Number of its first class.
     pub class_base: ClassId,
+    /// File with the rules of its members, which the caller reads and passes to [`parse_rules`](crate::member::parse_rules).
+    pub members: Option<PathBuf>,
+    /// Name of its signed cookie.
+    pub signed_cookie: Option<String>,
+    /// Its admission; without, nobody is refused.
+    pub admission: Option<AdmissionSettings>,
 }
 
 impl ServiceConfig {
@@ -79,6 +89,9 @@ pub(super) struct ServiceFile {
     classes: Option<Spanned<i64>>,
     class_key: Option<KeyWord>,
     priority: Option<Spanned<i64>>,
+    members: Option<Spanned<PathBuf>>,
+    signed_cookie: Option<Spanned<String>>,
+    admission: Option<AdmissionFile>,
     #[serde(default)]
     class: Vec<ClassFile>,
 }
@@ -106,6 +119,7 @@ pub(super) fn convert(
     file: ServiceFile,
     servers: &[ServerConfig],
     class_base: ClassId,
+    admission: Option<&AdmissionFile>,
 ) -> Result<ServiceConfig, ConfigError> {
     let most_classes = dispatcher_common::limits::MAX_CLASSES as i64;
     let hash_classes = within(source, "classes", file.classes, defaults::HASH_CLASSES, 1..=most_classes)?;
@@ -138,7 +152,31 @@ pub(super) fn convert(
         },
         priority: Priority::new(priority as u8).unwrap_or(Priority::HIGHEST),
         class_base,
+        members: rules_file(source, file.members)?,
+        signed_cookie: file.signed_cookie.map(|name| cookie_name(source, name)).transpose()?,
+        admission: AdmissionFile::settle(source, file.admission, admission)?,
     })
+}
+
+fn rules_file(source: Source<'_>, path: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>, ConfigError> {
+    match path {
+        Some(path) if path.get_ref().as_os_str().is_empty() => {
+            Err(source.error(path.span(), "members is empty; name a file of rules or remove the key"))
+        }
+        path => Ok(path.map(Spanned::into_inner)),
+    }
+}
+
+/// A token (RFC 6265 4.1.1).
+fn cookie_name(source: Source<'_>, name: Spanned<String>) -> Result<String, ConfigError> {
+    let text = name.get_ref();
+    if text.is_empty() || !text.bytes().all(is_token) {
+        let message = format!(
+            "signed_cookie {text:?} is no cookie name; use letters, digits and marks like dash, dot, underscore"
+        );
+        return Err(source.error(name.span(), message));
+    }
+    Ok(name.into_inner())
 }
 
 /// A TCP port; both roles have it.

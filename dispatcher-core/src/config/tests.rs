@@ -1,11 +1,14 @@
 //! Tests of the configuration: the files of the documentation, every semantic error with its line, and that the
-//! documentation names every key.
+//! documentation names every key. Admission's have a file of their own.
+
+mod admission;
 
 use std::{net::Ipv6Addr, time::Duration};
 
 use serde::de::DeserializeOwned;
 
 use super::{
+    admission::AdmissionFile,
     back::{BackFile, BackServiceFile},
     front::{FrontFile, SlowPathFile, TimeoutsFile},
     server::ServerFile,
@@ -67,6 +70,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
     let paths = (config.pin_path.to_str(), config.control_socket.to_str());
     assert_eq!(paths, (Some("/sys/fs/bpf/dispatcher-front"), Some("/run/dispatcher/front.sock")));
     assert_eq!((config.mode, config.server_interface, config.max_filters), (Mode::Native, None, 262_144));
+    assert_eq!(config.max_sources, 65_536);
     assert_eq!(config.report_listen.to_string(), "[::]:7180");
     assert_eq!(config.report_interval, Duration::from_millis(100));
     let slow_path = config.slow_path;
@@ -77,10 +81,12 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!(slow_path.head_timeout, Duration::from_secs(5));
     let timeouts = config.timeouts;
     assert_eq!(
-        [timeouts.pending, timeouts.established, timeouts.closing].map(|timeout| timeout.as_secs()),
-        [5, 900, 10]
+        [timeouts.pending, timeouts.established, timeouts.closing, timeouts.answered]
+            .map(|timeout| timeout.as_secs()),
+        [5, 900, 10, 3]
     );
     let service = &config.services[0];
+    assert_eq!((&service.members, &service.signed_cookie, &service.admission), (&None, &None, &None));
     assert_eq!((service.servers.as_slice(), service.priority.get()), (&[ServerId(0)][..], 3));
     assert_eq!((service.hash_classes, service.class_key), (20, ClassKey::Path));
     assert_eq!((service.policy.name.as_str(), service.policy.table), ("context", TableKind::Sticky));
@@ -371,16 +377,16 @@ fn the_document_names_every_key_of_every_table() {
         ("### `[[server]]`", keys::<ServerFile>()),
         ("### `[[service]]`", keys::<ServiceFile>()),
         ("### `[[service.class]]`", keys::<ClassFile>()),
+        ("### `[admission]`", keys::<AdmissionFile>()),
         ("## Server (agent)", keys::<BackFile>()),
         ("### `[[service]]` of a server", keys::<BackServiceFile>()),
     ] {
         assert!(keys.len() > 1, "{heading}: {keys:?}");
         let section = DOCUMENT.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{heading}")).1;
         let section = section.split("\n##").next().unwrap_or(section);
-        for key in keys
-            .iter()
-            .filter(|key| !["server", "service", "slow_path", "timeouts", "class"].contains(&key.as_str()))
-        {
+        for key in keys.iter().filter(|key| {
+            !["server", "service", "slow_path", "timeouts", "class", "admission"].contains(&key.as_str())
+        }) {
             assert!(section.contains(&format!("| `{key}` |")), "{heading} lacks {key}");
         }
     }

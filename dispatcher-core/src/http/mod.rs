@@ -26,6 +26,7 @@ use target::Target;
 pub use framing::BodyLength;
 pub use refusal::Refusal;
 pub use request::{RequestHead, Version};
+pub(crate) use scan::is_token;
 pub use scan::{MAX_FIELDS, MAX_METHOD_BYTES};
 
 /// What the bytes of a flow amount to so far.

@@ -59,7 +59,7 @@ const fn is_token_mark(b: u8) -> bool {
 }
 
 /// Whether `b` may stand in a token (RFC 9110 5.6.2).
-pub(super) fn is_token(b: u8) -> bool {
+pub(crate) fn is_token(b: u8) -> bool {
     SETS[usize::from(b)] & TOKEN != 0
 }
 

@@ -34,7 +34,8 @@ impl Default for LoadThreshold {
 }
 
 impl LoadThreshold {
-    pub(super) fn work(self, servers: &ServerView<'_>) -> Duration {
+    /// The threshold as service time.
+    pub(crate) fn work(self, servers: &ServerView<'_>) -> Duration {
         match self {
             Self::Requests(count) => servers.mean_service_time().saturating_mul(count),
             Self::Work(work) => work,
