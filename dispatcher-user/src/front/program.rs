@@ -141,7 +141,8 @@ fn service_entries(config: &FrontConfig) -> Vec<(ServiceKey, ServiceEntry)> {
         config.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (service, *vip)));
     let mut entries: Vec<(ServiceKey, ServiceEntry)> = Vec::new();
     for (id, (service, vip)) in pairs.enumerate() {
-        let entry = ServiceEntry { id: id as u16, priority: service.priority.get(), reserved: 0 };
+        let entry =
+            ServiceEntry { id: id as u16, priority: service.priority.get(), ..ServiceEntry::default() };
         entries.push((key(vip, service.port), entry));
         let any = key(vip, ANY_PORT);
         if entries.iter().all(|(other, _)| *other != any) {
