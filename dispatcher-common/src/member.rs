@@ -1,5 +1,6 @@
 //! The member-table's first stage: the highest priority that a client's source allows. The control plane compiles its rules
-//! into the entries of one longest-prefix trie; cookies, which only a request shows, are its second stage and not here.
+//! into the entries of one table, which lies in memory as `block` says; cookies, which only a request shows, are its second
+//! stage and not here.
 
 use crate::address::Address;
 
@@ -9,7 +10,7 @@ pub const ANY_PORT: u16 = 0;
 /// Bits before the address in a key, which every entry compares.
 pub const SCOPE_BITS: u32 = 64;
 
-/// Where a rule holds, as the kernel's longest-prefix trie wants it: first the number of bits to compare, then the bits.
+/// Where a rule holds: first the number of bits to compare, then the bits.
 ///
 /// Ports have tries of their own, and each is complete: where a port has an entry, no entry for any port is longer.
 #[repr(C)]
@@ -38,6 +39,23 @@ impl MemberKey {
             port: port_be as u32,
             address: address.words(),
         }
+    }
+
+    /// Bits of the prefix, of the address's 128.
+    #[must_use]
+    pub const fn prefix_bits(&self) -> u8 {
+        (self.prefix_len - SCOPE_BITS) as u8
+    }
+
+    /// The port as it lies in a packet.
+    #[must_use]
+    pub const fn port_be(&self) -> u16 {
+        self.port as u16
+    }
+
+    #[must_use]
+    pub const fn address(&self) -> Address {
+        Address::from_words(self.address)
     }
 
     /// Whose rules it belongs to.

@@ -3,6 +3,7 @@
 use crate::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    block::{MemberHint, MemberLevels, MemberLine},
     filter::{Filter, FlowKey},
     member::{MemberEntry, MemberKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
@@ -38,4 +39,7 @@ pods!(
     SourceRate,
     MemberKey,
     MemberEntry,
+    MemberLine,
+    MemberLevels,
+    MemberHint,
 );

@@ -1,6 +1,7 @@
 //! The loaded program with its maps, and one run of it.
 
 use std::{
+    mem,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     thread,
     time::Duration,
@@ -8,18 +9,19 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
     programs::{TestRun, TestRunOptions, TestRunResult, Xdp},
 };
 use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    block::{MemberHint, MemberLevels, MemberLine, Members},
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
     filter::{Filter, FlowKey},
-    limits::PRIORITIES,
-    member::{MemberEntry, MemberKey},
+    limits::{MAX_MEMBER_HINTS, MAX_MEMBER_LINES, PRIORITIES},
+    member::{MemberKey, Scope},
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
@@ -29,8 +31,9 @@ use dispatcher_common::{
 
 use crate::{
     crowd,
-    scene::{self, OWNER, Scene, trie_key},
+    scene::{self, OWNER, Scene},
     segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
+    sources,
 };
 
 pub(crate) const COOKIE_KEY: SipKey = SipKey { k0: 11, k1: 22 };
@@ -77,6 +80,8 @@ pub(crate) struct Program {
     ebpf: Ebpf,
     /// Keeps the AF_XDP socket of queue 0 open; never bound, which is enough for a redirect map to point at it.
     slow_path: Option<OwnedFd>,
+    /// As they are in the map.
+    members: (Vec<MemberLine>, Vec<MemberHint>),
 }
 
 impl Program {
@@ -92,7 +97,7 @@ impl Program {
             .map_max_entries("FILTERS", MAX_FILTERS)
             .load(dispatcher_user::objects::FRONT)
             .expect("the object loads");
-        let mut program = Self { ebpf, slow_path: None };
+        let mut program = Self { ebpf, slow_path: None, members: no_members() };
         for name in ["front", "pass"] {
             program.xdp(name).load().expect("the verifier accepts the program");
         }
@@ -102,6 +107,11 @@ impl Program {
 
     fn xdp(&mut self, name: &str) -> &mut Xdp {
         self.ebpf.program_mut(name).unwrap().try_into().unwrap()
+    }
+
+    /// Instructions that the verifier walked for `front`; it allows a million.
+    pub(crate) fn verified_instructions(&mut self) -> u32 {
+        self.xdp("front").info().unwrap().verified_instruction_count().unwrap()
     }
 
     fn fill(&mut self) {
@@ -199,13 +209,33 @@ impl Program {
         map.get(&OWNER.into(), 0).unwrap()
     }
 
-    pub(crate) fn set_members(&mut self, members: &[(MemberKey, MemberEntry)]) {
-        let mut trie: LpmTrie<_, [u32; 6], MemberEntry> =
-            LpmTrie::try_from(self.ebpf.map_mut("MEMBERS").unwrap()).unwrap();
-        let old: Vec<_> = trie.keys().map(Result::unwrap).collect();
-        old.iter().for_each(|key| trie.remove(key).unwrap());
-        for (key, entry) in members {
-            trie.insert(&trie_key(*key), entry, 0).unwrap();
+    pub(crate) fn set_members(&mut self, members: &[(MemberKey, u8)]) {
+        let (mut lines, mut hints) = no_members();
+        let mut table = Members { lines: &mut lines, hints: &mut hints };
+        let mut levels = [MemberLevels::default(); 2];
+        let mut members = members.to_vec();
+        members.sort_by_key(|(key, _)| key.prefix_bits());
+        for (key, ceiling) in members {
+            let levels = &mut levels[key.scope().generation as usize % 2];
+            table.insert(levels, &key, ceiling).unwrap();
+        }
+        let mut map: Array<_, MemberLevels> =
+            Array::try_from(self.ebpf.map_mut("MEMBER_LEVELS").unwrap()).unwrap();
+        for (generation, levels) in levels.into_iter().enumerate() {
+            let scope = Scope { owner: OWNER.into(), generation: generation as u16 };
+            map.set(MemberLevels::index(scope), levels, 0).unwrap();
+        }
+        let (old_lines, old_hints) = mem::replace(&mut self.members, (lines.clone(), hints.clone()));
+        self.set_changed("MEMBERS", &old_lines, &lines);
+        self.set_changed("MEMBER_HINTS", &old_hints, &hints);
+    }
+
+    fn set_changed<T: Pod + PartialEq>(&mut self, name: &str, old: &[T], new: &[T]) {
+        let mut map: Array<_, T> = Array::try_from(self.ebpf.map_mut(name).unwrap()).unwrap();
+        for (number, (old, new)) in old.iter().zip(new).enumerate() {
+            if new != old {
+                map.set(number as u32, new, 0).unwrap();
+            }
         }
     }
 
@@ -271,12 +301,22 @@ impl Program {
         self.xdp(name).test_run(options).expect("the kernel runs the program")
     }
 
+    /// Mean time in nanoseconds of runs of a program, each on the frame with another IPv4 source.
+    pub(crate) fn time_of_sources(&mut self, name: &str, frame: &[u8], repeat: u32) -> u32 {
+        let program = self.xdp(name).fd().unwrap().as_fd().as_raw_fd();
+        sources::time_ns(program, frame, repeat)
+    }
+
     /// Runs `front` once on a frame that has no room before it.
     pub(crate) fn run_crowded(&mut self, frame: &[u8]) -> Run {
         let program = self.xdp("front").fd().unwrap().as_fd().as_raw_fd();
         let (action, bytes) = crowd::run(program, frame);
         Run { action, bytes }
     }
+}
+
+fn no_members() -> (Vec<MemberLine>, Vec<MemberHint>) {
+    (vec![MemberLine::default(); MAX_MEMBER_LINES], vec![MemberHint::default(); MAX_MEMBER_HINTS])
 }
 
 /// Leaves one entry in a map, or none.
