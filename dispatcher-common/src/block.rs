@@ -3,11 +3,14 @@
 //!
 //! A block holds the prefixes of one to four bits after an address's first 4·n, expanded to four bits; n is its level. Hints say
 //! which levels are worth a try for a group of clients, those that share 16 bits of IPv4 or 48 of IPv6; most often it is one.
+//!
+//! The table has two halves. Services refer to one of them by the generation of their rules; other rules are written to the other
+//! half as a whole, while nobody looks there.
 
 use crate::{
     address::Address,
-    limits::{MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_PRIORITY},
-    member::{MemberKey, Scope},
+    limits::{MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_SERVICES},
+    member::Scope,
 };
 
 /// Levels of an address: one for each four bits.
@@ -28,11 +31,12 @@ pub struct MemberBlock {
 pub struct BlockKey {
     /// The address's first 4·level bits, shifted to the low end of as many halves as they need.
     prefix: [u64; 2],
-    /// Level (8 bits), generation (16), owner (8), port (16), [`IN_USE`], [`SPILLED`].
+    /// Level (8 bits), owner (8), zeroes (16), port (16), [`IN_USE`], [`SPILLED`].
     scope: u64,
 }
 
 const PORT: u64 = 0xffff << 32;
+
 /// The block is not empty.
 const IN_USE: u64 = 1 << 48;
 
@@ -53,11 +57,6 @@ const _: () = assert!(MAX_MEMBER_LINES.is_power_of_two());
 pub struct Levels(pub u32);
 
 impl Levels {
-    #[inline(always)]
-    const fn of(level: u32) -> Self {
-        Self(1 << (LEVELS - 1 - level))
-    }
-
     #[inline(always)]
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -105,8 +104,8 @@ impl MemberHint {
     }
 }
 
-/// Levels too short for hints, of one generation of a service's rules.
-#[repr(C)]
+/// Levels too short for hints, of a service's rules in one half.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemberLevels {
     /// Without a port and with one; of mapped IPv4 addresses and of IPv6.
@@ -117,11 +116,11 @@ const _: () = assert!(size_of::<MemberLevels>() == 16);
 const _: () = assert!(MAX_MEMBER_HINTS.is_power_of_two());
 
 impl MemberLevels {
-    /// Index in the map. Two generations of a service are there at a time.
+    /// Index in the map.
     #[inline(always)]
     #[must_use]
     pub const fn index(scope: Scope) -> u32 {
-        scope.owner as u32 * 2 + (scope.generation & 1) as u32
+        half(scope) * MAX_SERVICES as u32 + scope.owner as u32
     }
 
     /// Levels to try for a client, whatever the hint of its group.
@@ -140,11 +139,20 @@ const fn group_level(is_ipv4: bool) -> u32 {
     if is_ipv4 { 28 } else { 12 }
 }
 
+/// The half of the table that a generation of rules is in.
+#[inline(always)]
+#[must_use]
+pub const fn half(scope: Scope) -> u32 {
+    scope.generation as u32 & 1
+}
+
 /// An address whose blocks are looked for.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
     halves: [u64; 2],
     scope: u64,
+    half: u64,
 }
 
 impl Search {
@@ -152,9 +160,9 @@ impl Search {
     #[must_use]
     pub const fn new(scope: Scope, port_be: u16, address: Address) -> Self {
         let [high, low] = address.halves();
-        let scope =
-            (scope.generation as u64) << 8 | (scope.owner as u64 & 0xff) << 24 | (port_be as u64) << 32;
-        Self { halves: [u64::from_be(high), u64::from_be(low)], scope: scope | IN_USE }
+        let half = half(scope) as u64;
+        let scope = (scope.owner as u64 & 0xff) << 8 | (port_be as u64) << 32 | IN_USE;
+        Self { halves: [u64::from_be(high), u64::from_be(low)], scope, half }
     }
 
     /// The key of its block at a level.
@@ -169,12 +177,22 @@ impl Search {
         BlockKey { prefix, scope: self.scope | level as u64 }
     }
 
-    /// Number of the hint of its group.
+    /// Index of the hint of its group in the map.
     #[inline(always)]
     #[must_use]
     pub const fn hint(&self) -> u32 {
         let [high, low] = self.halves;
-        self.key(group_level(high == 0 && low >> 32 == 0xffff)).hint()
+        let number = self.key(group_level(high == 0 && low >> 32 == 0xffff)).hint();
+        self.half as u32 * MAX_MEMBER_HINTS as u32 + number
+    }
+
+    /// Indices in the map of the line that a block belongs to, and of its spare line.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lines(&self, key: &BlockKey) -> [u32; 2] {
+        let [home, spare] = key.lines();
+        let start = self.half as u32 * MAX_MEMBER_LINES as u32;
+        [start + home, start + spare]
     }
 
     /// The four bits after a level's.
@@ -204,10 +222,9 @@ impl BlockKey {
         (mixed ^ mixed >> 29).wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Numbers of the line that it belongs to, and of its spare line.
+    /// Numbers in a half of the line that it belongs to, and of its spare line.
     #[inline(always)]
-    #[must_use]
-    pub const fn lines(&self) -> [u32; 2] {
+    const fn lines(&self) -> [u32; 2] {
         const LINE_MASK: u32 = MAX_MEMBER_LINES as u32 - 1;
         let mixed = self.mixed();
         [(mixed >> 32) as u32 & LINE_MASK, (mixed >> 8) as u32 & LINE_MASK]
@@ -251,65 +268,70 @@ pub use self::user::{Full, Members};
 #[cfg(any(test, feature = "user"))]
 mod user {
     use super::*;
+    use crate::{limits::MAX_PRIORITY, member::MemberKey};
 
     /// No room for a block, whatever others are moved.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Full;
 
-    /// The table's memory.
-    #[derive(Debug)]
-    pub struct Members<'a> {
-        /// [`MAX_MEMBER_LINES`] of them.
-        pub lines: &'a mut [MemberLine],
-        /// [`MAX_MEMBER_HINTS`] of them.
-        pub hints: &'a mut [MemberHint],
+    /// What becomes one half of the table.
+    #[derive(Clone, Debug)]
+    pub struct Members {
+        lines: Vec<MemberLine>,
+        hints: Vec<MemberHint>,
+        levels: Vec<MemberLevels>,
     }
 
-    impl Members<'_> {
-        /// Writes a rule. Rules of a generation come in order of their prefixes' lengths, shortest first: a later one is written
+    impl Default for Members {
+        fn default() -> Self {
+            Self {
+                lines: vec![MemberLine::default(); MAX_MEMBER_LINES],
+                hints: vec![MemberHint::default(); MAX_MEMBER_HINTS],
+                levels: vec![MemberLevels::default(); MAX_SERVICES],
+            }
+        }
+    }
+
+    impl Members {
+        /// [`MAX_MEMBER_LINES`] of them.
+        #[must_use]
+        pub fn lines(&self) -> &[MemberLine] {
+            &self.lines
+        }
+
+        /// [`MAX_MEMBER_HINTS`] of them.
+        #[must_use]
+        pub fn hints(&self) -> &[MemberHint] {
+            &self.hints
+        }
+
+        /// By configured service.
+        #[must_use]
+        pub fn levels(&self) -> &[MemberLevels] {
+            &self.levels
+        }
+
+        /// Writes a rule. Rules of a service come in order of their prefixes' lengths, shortest first: a later one is written
         /// over a shorter one that it is part of.
         ///
         /// # Errors
         /// [`Full`], with this rule not written.
-        pub fn insert(
-            &mut self,
-            levels: &mut MemberLevels,
-            key: &MemberKey,
-            ceiling: u8,
-        ) -> Result<(), Full> {
-            let bits = u32::from(key.prefix_bits());
+        pub fn insert(&mut self, key: &MemberKey, ceiling: u8) -> Result<(), Full> {
+            let bits = u32::from(key.prefix_bits);
             let level = bits.saturating_sub(1) / 4;
-            let search = Search::new(key.scope(), key.port_be(), key.address());
-            let block = block_mut(self.lines, search.key(level))?;
+            let search = Search::new(key.scope, key.port_be, key.address);
+            let block = block_mut(&mut self.lines, search.key(level))?;
             let expanded = 1_u32 << (level * 4 + 4 - bits);
             let start = search.place(level) & !(expanded - 1);
             for place in start..start + expanded {
                 block.ceilings &= !(15 << (place * 4));
                 block.ceilings |= (u64::from(ceiling.min(MAX_PRIORITY)) + 1) << (place * 4);
             }
-            note(self.hints, block);
-            levels.add(key, level);
+            note(&mut self.hints, block);
+            self.levels[usize::from(key.scope.owner) % MAX_SERVICES].add(key, level);
             Ok(())
         }
-
-        /// Empties all blocks of a generation.
-        pub fn remove(&mut self, scope: Scope) {
-            let Search { scope, .. } = Search::new(scope, 0, Address::default());
-            let mut hints = vec![MemberHint::default(); self.hints.len()];
-            for block in self.lines.iter_mut().flat_map(|line| &mut line.0) {
-                if block.key.scope & (GENERATION | IN_USE) == scope {
-                    // What has spilled stays where it is.
-                    let scope = block.key.scope & SPILLED;
-                    *block = MemberBlock { key: BlockKey { scope, ..BlockKey::default() }, ceilings: 0 };
-                }
-                note(&mut hints, block);
-            }
-            self.hints.copy_from_slice(&hints);
-        }
     }
-
-    /// Generation and owner in a key.
-    const GENERATION: u64 = 0xff_ffff << 8;
 
     /// Notes a block in the hints of the groups that it is for.
     fn note(hints: &mut [MemberHint], block: &MemberBlock) {
@@ -380,8 +402,7 @@ mod user {
     }
 
     /// A place in a line that may be written over, after at most so many moves of blocks to their other lines (cuckoo hashing).
-    /// The fewest that do are tried first, so no line is met twice; and as a block is in its new place before its old one is
-    /// written over, a look-up meanwhile finds it.
+    /// The fewest that do are tried first, so no line is met twice.
     fn make_room(lines: &mut [MemberLine], line: usize, moves: u32) -> Option<Place> {
         let blocks = lines[line].0;
         if let Some(empty) = blocks.iter().position(|block| block.key.scope & IN_USE == 0) {
@@ -408,15 +429,21 @@ mod user {
         place.key.scope |= spilled;
     }
 
+    impl Levels {
+        const fn of(level: u32) -> Self {
+            Self(1 << (LEVELS - 1 - level))
+        }
+    }
+
     impl MemberLevels {
         /// Notes a level that has no hints, for the families that a rule may be for.
         fn add(&mut self, key: &MemberKey, level: u32) {
-            let bits = u32::from(key.prefix_bits());
-            let is_ipv4 = key.address().is_ipv4() && bits >= 96;
+            let bits = u32::from(key.prefix_bits);
+            let is_ipv4 = key.address.is_ipv4() && bits >= 96;
             let number =
                 |address: Address| u128::from_be_bytes(octets(address)).checked_shr(128 - bits).unwrap_or(0);
-            let covers_ipv4 = bits <= 96 && number(key.address()) == number(Address::from_ipv4_be(0));
-            let [ipv4, ipv6] = &mut self.levels[usize::from(key.port_be() != 0)];
+            let covers_ipv4 = bits <= 96 && number(key.address) == number(Address::from_ipv4_be(0));
+            let [ipv4, ipv6] = &mut self.levels[usize::from(key.port_be != 0)];
             if (is_ipv4 || covers_ipv4) && level + 1 < group_level(true) {
                 *ipv4 = ipv4.and(Levels::of(level));
             }
@@ -440,41 +467,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::member::{ANY_PORT, MemberKey};
 
-    const SCOPE: Scope = Scope { owner: 3, generation: 7 };
-
-    struct Table {
-        lines: Vec<MemberLine>,
-        hints: Vec<MemberHint>,
-    }
-
-    impl Table {
-        fn new() -> Self {
-            Self {
-                lines: vec![MemberLine::default(); MAX_MEMBER_LINES],
-                hints: vec![MemberHint::default(); MAX_MEMBER_HINTS],
-            }
-        }
-
-        fn members(&mut self) -> Members<'_> {
-            Members { lines: &mut self.lines, hints: &mut self.hints }
-        }
-    }
+    const SCOPE: Scope = Scope { owner: 3, generation: 8 };
 
     /// As the program looks up.
-    fn look_up(
-        Table { lines, hints }: &Table,
-        levels: &MemberLevels,
-        port_be: u16,
-        client: Address,
-    ) -> Option<u8> {
+    fn look_up(members: &Members, port_be: u16, client: Address) -> Option<u8> {
         let search = Search::new(SCOPE, port_be, client);
-        let mut left =
-            levels.of(&client, port_be != 0).and(hints[search.hint() as usize].levels(port_be != 0));
+        let with_port = port_be != ANY_PORT;
+        let levels = members.levels()[usize::from(SCOPE.owner)].of(&client, with_port);
+        let mut left = levels.and(members.hints()[search.hint() as usize].levels(with_port));
         while let Some((level, rest)) = left.split() {
             left = rest;
             let key = search.key(level);
-            let [home, spare] = key.lines().map(|line| &lines[line as usize]);
+            let [home, spare] = search.lines(&key).map(|line| &members.lines()[line as usize]);
             let mut ceilings = home.find(&key);
             if ceilings == 0 && home.has_spilled() {
                 ceilings = spare.find(&key);
@@ -489,6 +495,10 @@ mod tests {
 
     fn address(number: u128) -> Address {
         std::net::IpAddr::from(number.to_be_bytes()).into()
+    }
+
+    fn key(number: u128, prefix_bits: u8) -> MemberKey {
+        MemberKey { scope: SCOPE, port_be: ANY_PORT, address: address(number), prefix_bits }
     }
 
     fn mask(bits: u8) -> u128 {
@@ -513,45 +523,46 @@ mod tests {
             mut rules in proptest::collection::vec((numbers(), 0_u8..=128, 0_u8..8), 0..60),
             clients in proptest::collection::vec(numbers(), 1..60),
         ) {
-            let mut table = Table::new();
-            let mut levels = MemberLevels::default();
+            let mut members = Members::default();
             rules.sort_by_key(|(_, bits, _)| *bits);
             for (number, bits, ceiling) in &rules {
-                let key = MemberKey::new(SCOPE, 0, address(number & mask(*bits)), *bits);
-                table.members().insert(&mut levels, &key, *ceiling).unwrap();
+                let key = key(number & mask(*bits), *bits);
+                members.insert(&key, *ceiling).unwrap();
             }
             for client in clients {
                 let expected = rules
                     .iter()
                     .rfind(|(number, bits, _)| (number ^ client) & mask(*bits) == 0)
                     .map(|(.., ceiling)| *ceiling);
-                prop_assert_eq!(look_up(&table, &levels, 0, address(client)), expected);
+                prop_assert_eq!(look_up(&members, ANY_PORT, address(client)), expected);
             }
         }
     }
 
     #[test]
-    fn two_generations_of_100_000_rules_find_room_and_go_without_a_trace() {
-        let mut table = Table::new();
+    fn a_hundred_thousand_rules_find_room() {
+        let mut members = Members::default();
         let mut number = 1_u128;
-        for generation in [7, 8] {
-            let mut levels = MemberLevels::default();
-            for _ in 0..100_000 {
-                number =
-                    number.wrapping_mul(0xda94_2042_e4dd_58b5_0000_0001_0000_0001).wrapping_add(0x1234_5677);
-                let key = MemberKey::new(Scope { generation, ..SCOPE }, 0, address(number & mask(64)), 64);
-                table.members().insert(&mut levels, &key, 3).unwrap();
-            }
+        for _ in 0..100_000 {
+            number = number.wrapping_mul(0xda94_2042_e4dd_58b5_0000_0001_0000_0001).wrapping_add(0x1234_5677);
+            let key = key(number & mask(64), 64);
+            members.insert(&key, 3).unwrap();
+            assert_eq!(look_up(&members, ANY_PORT, address(number)), Some(3));
         }
-        for generation in [7, 8] {
-            table.members().remove(Scope { generation, ..SCOPE });
-        }
-        assert!(
-            table
-                .lines
-                .iter()
-                .flat_map(|line| line.0)
-                .all(|block| block.key.scope & IN_USE == 0 && block.ceilings == 0)
-        );
+    }
+
+    #[test]
+    fn generations_take_turns() {
+        let other = Scope { generation: SCOPE.generation + 1, ..SCOPE };
+        let search = |scope| Search::new(scope, ANY_PORT, address(1 << 100));
+        assert_eq!(half(SCOPE) + half(other), 1);
+        let starts = [SCOPE, other].map(|scope| {
+            let search = search(scope);
+            (
+                search.lines(&search.key(3))[0] as usize / MAX_MEMBER_LINES,
+                search.hint() as usize / MAX_MEMBER_HINTS,
+            )
+        });
+        assert_eq!(starts, [(0, 0), (1, 1)]);
     }
 }

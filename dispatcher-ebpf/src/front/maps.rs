@@ -43,17 +43,17 @@ static FILTERS: HashMap<FlowKey, Filter> = HashMap::with_max_entries(262_144, 0)
 #[map]
 static ADMISSION: Array<AdmissionEntry> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
 
-/// The member-table's first stage. Mapped into the control plane, which writes it.
+/// The member-table's first stage, two halves. Mapped into the control plane, which writes the one that no service refers to.
 #[map]
-static MEMBERS: Array<MemberLine> = Array::with_max_entries(MAX_MEMBER_LINES as u32, BPF_F_MMAPABLE);
+static MEMBERS: Array<MemberLine> = Array::with_max_entries(2 * MAX_MEMBER_LINES as u32, BPF_F_MMAPABLE);
 
 /// Levels of [`MEMBERS`] to try by group of clients.
 #[map]
-static MEMBER_HINTS: Array<MemberHint> = Array::with_max_entries(MAX_MEMBER_HINTS as u32, BPF_F_MMAPABLE);
+static MEMBER_HINTS: Array<MemberHint> = Array::with_max_entries(2 * MAX_MEMBER_HINTS as u32, BPF_F_MMAPABLE);
 
 /// Levels of [`MEMBERS`] to try for all, see [`MemberLevels::index`].
 #[map]
-static MEMBER_LEVELS: Array<MemberLevels> = Array::with_max_entries(2 * MAX_SERVICES as u32, 0);
+static MEMBER_LEVELS: Array<MemberLevels> = Array::with_max_entries(2 * MAX_SERVICES as u32, BPF_F_MMAPABLE);
 
 /// How quickly each source opens connections. The least recently used one is forgotten, and then begins anew.
 #[map]

@@ -70,14 +70,14 @@ unsafe extern "C" fn step(_: u64, walk: *mut Walk) -> i64 {
     let walk = unsafe { &mut *walk };
     let Some((level, left)) = walk.left.split() else { return 1 };
     walk.left = left;
-    walk.found = walk.search.ceiling(level, find(&walk.search.key(level)));
+    walk.found = walk.search.ceiling(level, find(&walk.search, &walk.search.key(level)));
     if walk.found != 0 { 1 } else { 0 }
 }
 
 /// The ceilings of a block, or 0.
 #[inline(always)]
-fn find(key: &BlockKey) -> u64 {
-    let [home, spare] = key.lines();
+fn find(search: &Search, key: &BlockKey) -> u64 {
+    let [home, spare] = search.lines(key);
     let Some(home) = maps::member_line(home) else { return 0 };
     let ceilings = home.find(key);
     if ceilings != 0 || !home.has_spilled() {

@@ -15,13 +15,13 @@ use aya::{
 use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
-    block::{MemberHint, MemberLevels, MemberLine, Members},
+    block::{self, Members},
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
     filter::{Filter, FlowKey},
-    limits::{MAX_MEMBER_HINTS, MAX_MEMBER_LINES, PRIORITIES},
-    member::{MemberKey, Scope},
+    limits::PRIORITIES,
+    member::MemberKey,
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
@@ -81,7 +81,7 @@ pub(crate) struct Program {
     /// Keeps the AF_XDP socket of queue 0 open; never bound, which is enough for a redirect map to point at it.
     slow_path: Option<OwnedFd>,
     /// As they are in the map.
-    members: (Vec<MemberLine>, Vec<MemberHint>),
+    members: [Members; 2],
 }
 
 impl Program {
@@ -97,7 +97,7 @@ impl Program {
             .map_max_entries("FILTERS", MAX_FILTERS)
             .load(dispatcher_user::objects::FRONT)
             .expect("the object loads");
-        let mut program = Self { ebpf, slow_path: None, members: no_members() };
+        let mut program = Self { ebpf, slow_path: None, members: [Members::default(), Members::default()] };
         for name in ["front", "pass"] {
             program.xdp(name).load().expect("the verifier accepts the program");
         }
@@ -209,32 +209,28 @@ impl Program {
         map.get(&OWNER.into(), 0).unwrap()
     }
 
-    pub(crate) fn set_members(&mut self, members: &[(MemberKey, u8)]) {
-        let (mut lines, mut hints) = no_members();
-        let mut table = Members { lines: &mut lines, hints: &mut hints };
-        let mut levels = [MemberLevels::default(); 2];
-        let mut members = members.to_vec();
-        members.sort_by_key(|(key, _)| key.prefix_bits());
-        for (key, ceiling) in members {
-            let levels = &mut levels[key.scope().generation as usize % 2];
-            table.insert(levels, &key, ceiling).unwrap();
+    pub(crate) fn set_members(&mut self, rules: &[(MemberKey, u8)]) {
+        let mut members = [Members::default(), Members::default()];
+        let mut rules = rules.to_vec();
+        rules.sort_by_key(|(key, _)| key.prefix_bits);
+        for (key, ceiling) in rules {
+            members[block::half(key.scope) as usize].insert(&key, ceiling).unwrap();
         }
-        let mut map: Array<_, MemberLevels> =
-            Array::try_from(self.ebpf.map_mut("MEMBER_LEVELS").unwrap()).unwrap();
-        for (generation, levels) in levels.into_iter().enumerate() {
-            let scope = Scope { owner: OWNER.into(), generation: generation as u16 };
-            map.set(MemberLevels::index(scope), levels, 0).unwrap();
+        let old = mem::replace(&mut self.members, members.clone());
+        for (half, (old, new)) in old.iter().zip(&members).enumerate() {
+            self.set_changed("MEMBERS", half, old.lines(), new.lines());
+            self.set_changed("MEMBER_HINTS", half, old.hints(), new.hints());
+            self.set_changed("MEMBER_LEVELS", half, old.levels(), new.levels());
         }
-        let (old_lines, old_hints) = mem::replace(&mut self.members, (lines.clone(), hints.clone()));
-        self.set_changed("MEMBERS", &old_lines, &lines);
-        self.set_changed("MEMBER_HINTS", &old_hints, &hints);
     }
 
-    fn set_changed<T: Pod + PartialEq>(&mut self, name: &str, old: &[T], new: &[T]) {
+    /// Writes what has changed in a half of a map.
+    fn set_changed<T: Pod + PartialEq>(&mut self, name: &str, half: usize, old: &[T], new: &[T]) {
         let mut map: Array<_, T> = Array::try_from(self.ebpf.map_mut(name).unwrap()).unwrap();
+        let start = half * new.len();
         for (number, (old, new)) in old.iter().zip(new).enumerate() {
             if new != old {
-                map.set(number as u32, new, 0).unwrap();
+                map.set((start + number) as u32, new, 0).unwrap();
             }
         }
     }
@@ -313,10 +309,6 @@ impl Program {
         let (action, bytes) = crowd::run(program, frame);
         Run { action, bytes }
     }
-}
-
-fn no_members() -> (Vec<MemberLine>, Vec<MemberHint>) {
-    (vec![MemberLine::default(); MAX_MEMBER_LINES], vec![MemberHint::default(); MAX_MEMBER_HINTS])
 }
 
 /// Leaves one entry in a map, or none.

@@ -96,7 +96,8 @@ impl Scene {
         ceiling: u8,
     ) -> Self {
         let scope = Scope { owner: OWNER.into(), generation };
-        self.members.push((MemberKey::new(scope, port.to_be(), prefix.into(), bits), ceiling));
+        let (port_be, address) = (port.to_be(), prefix.into());
+        self.members.push((MemberKey { scope, port_be, address, prefix_bits: bits }, ceiling));
         self.flags |= flag::MEMBERS | if port == 0 { 0 } else { flag::MEMBER_PORTS };
         self
     }
