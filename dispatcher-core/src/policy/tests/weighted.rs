@@ -27,7 +27,7 @@ fn homes(bench: &mut Bench, targets: std::ops::Range<u64>) -> Vec<u16> {
 fn after(windows: u64, service_us: &[u32], target: impl Fn(u64) -> u64) -> (Bench, Weighted) {
     let mut bench = Bench::new(&settings(), service_us.len() as u16);
     (0..).zip(service_us).for_each(|(id, &us)| bench.report(id, [0; 4], [us; 4]));
-    let mut policy = Weighted::new(settings().load_threshold);
+    let mut policy = Weighted::new(settings().load_threshold());
     for n in 0..windows * 512 * service_us.len() as u64 {
         choose(&mut bench, &mut policy, target(n));
     }
