@@ -112,6 +112,13 @@ impl AdmissionEntry {
         }
     }
 
+    /// Whether every refusal is an HTTP response, which the kernel's program does not make.
+    #[inline(always)]
+    #[must_use]
+    pub fn only_responds(&self) -> bool {
+        u64::from_ne_bytes(self.ways) == u64::from_ne_bytes([way::RESPOND; PRIORITIES])
+    }
+
     /// How to say no to this priority.
     #[inline(always)]
     #[must_use]
@@ -208,6 +215,14 @@ mod tests {
             assert_eq!(entry(4, false, open).judge(priority), expected);
             assert_eq!(entry(u64::MAX, true, open).judge(priority), expected);
         }
+    }
+
+    #[test]
+    fn one_other_way_is_enough_to_ask_the_program() {
+        let mut entry = AdmissionEntry { ways: [way::RESPOND; PRIORITIES], ..AdmissionEntry::default() };
+        assert!(entry.only_responds());
+        entry.ways[7] = way::DROP;
+        assert!(!entry.only_responds());
     }
 
     #[test]

@@ -144,13 +144,17 @@ fn cost_of_admission_at_a_syn() {
             &unruled,
             1,
         );
-        program.set_scene(family, &rules);
-        for (case, frames) in
-            [("one source", &hot), ("sources with rules", &ruled), ("sources without", &unruled)]
-        {
-            let case = format!("SYN with {RULES} rules, {case}, {family:?}");
-            let cost = print_cost(&mut program, &case, frames, 1);
-            println!("  {:.2} times one without admission", cost as f64 / none as f64);
+        // Rules give 3, other clients have the service's own priority: all of them get in.
+        let overloaded = Scene { entry: Scene::overloaded(2, way::DROP).entry, ..rules.clone() };
+        for (state, scene) in [("not overloaded", &rules), ("overloaded", &overloaded)] {
+            program.set_scene(family, scene);
+            for (case, frames) in
+                [("one source", &hot), ("sources with rules", &ruled), ("sources without", &unruled)]
+            {
+                let case = format!("SYN with {RULES} rules, {state}, {case}, {family:?}");
+                let cost = print_cost(&mut program, &case, frames, 1);
+                println!("  {:.2} times one without admission", cost as f64 / none as f64);
+            }
         }
     }
 }
