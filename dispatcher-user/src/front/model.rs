@@ -288,6 +288,12 @@ impl Dispatch for Model {
         Some(Tuple { client: key.client, vip, client_port_be: key.client_port_be(), port_be })
     }
 
+    fn answered(&self, service: u16, priority: u8, wait: Duration) {
+        if let Some(owner) = self.owner(service) {
+            self.admission.answered(owner, priority, wait);
+        }
+    }
+
     fn closed(&self, service: u16, priority: u8) {
         if let Some(owner) = self.owner(service) {
             self.admission.closed(owner, priority);

@@ -154,6 +154,11 @@ impl Admission {
         Refusal { way: settings.way(priority), retry_after: settings.retry_after }
     }
 
+    /// Counts a request as answered, of those whose response the slow path saw acknowledged.
+    pub fn answered(&self, owner: usize, priority: u8, wait: Duration) {
+        self.services[owner].tallies.of(priority).answer(wait);
+    }
+
     /// Counts a flow as closed.
     pub fn closed(&self, owner: usize, priority: u8) {
         self.ledger.close(owner, priority);
