@@ -250,7 +250,7 @@ impl Dispatch for Model {
         let state = &mut *self.lock();
         state.cluster.advance(now);
         self.observe_locked(state, owner, now);
-        let evict_below = match self.admission.judge(owner, priority) {
+        let evict_below = match self.admission.judge(owner, priority, client.ip(), now) {
             Ruling::Admit => None,
             Ruling::Evict(_) => Some(priority.get()),
             Ruling::Refuse => return Judgement::Refused(self.admission.refused(owner, priority)),

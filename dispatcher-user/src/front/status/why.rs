@@ -63,9 +63,9 @@ impl Status {
             Step::new("priority at the SYN", ceiling, "the highest that rules for this source give"),
         ];
         steps.extend(self.source_step(owner, request));
-        steps.push(self.ruling_step("at the SYN", owner, ceiling));
+        steps.push(self.ruling_step("at the SYN", owner, ceiling, request));
         steps.push(Step::new("priority", member.priority, basis(&member)));
-        steps.push(self.ruling_step("at the request", owner, member.priority));
+        steps.push(self.ruling_step("at the request", owner, member.priority, request));
         let class = service.classes.classify(head);
         let name = service
             .classes
@@ -94,7 +94,13 @@ impl Status {
         ))
     }
 
-    fn ruling_step(&self, step: &'static str, owner: usize, priority: Priority) -> Step {
+    fn ruling_step(
+        &self,
+        step: &'static str,
+        owner: usize,
+        priority: Priority,
+        request: &WhyRequest,
+    ) -> Step {
         let Some(settings) = self.model.admission().settings(owner) else {
             return Step::new(step, "admitted", "no admission is configured");
         };
@@ -111,7 +117,7 @@ impl Status {
         if pressure.overloaded {
             let _ = write!(by, ", overloaded: {}", causes(pressure));
         }
-        match self.model.admission().judge(owner, priority) {
+        match self.model.admission().judge(owner, priority, request.source.ip(), self.model.now()) {
             Ruling::Admit => Step::new(step, "admitted", by),
             Ruling::Evict(lowest) => {
                 Step::new(step, format_args!("admitted in the place of a flow of priority {lowest}"), by)
