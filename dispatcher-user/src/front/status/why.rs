@@ -87,11 +87,14 @@ impl Status {
         let prefix: std::net::IpAddr = source.prefix.into();
         let number = |limit: u32| if limit == 0 { "any number of".to_owned() } else { limit.to_string() };
         let (rate, most) = (number(limits.connections_per_second), number(limits.open_connections));
-        Some(Step::new(
-            "source",
-            format_args!("{prefix} has {open} open flows"),
-            format_args!("may have {rate} new connections a second, {most} open"),
-        ))
+        let is_full = limits.open_connections > 0 && open.cast_signed() >= limits.open_connections.into();
+        let result = if is_full {
+            format!("refused ({})", way::name(limits.way.code()))
+        } else {
+            "admitted, unless it comes too often".to_owned()
+        };
+        let by = format!("{prefix} has {open} open flows; it may have {most}, and {rate} new ones a second");
+        Some(Step::new("source", result, by))
     }
 
     fn ruling_step(
