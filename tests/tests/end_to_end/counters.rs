@@ -144,6 +144,18 @@ const REACHED: &[(&str, &[Counter])] = &[
         "floods::a_hundred_thousand_spoofed_syns_leave_no_trace_and_a_real_client_is_served",
         &[Front(F::SynAnswered), Front(F::CookieRefused)],
     ),
+    (
+        "floods::five_million_spoofed_syns_meet_admission_and_a_real_client_is_served",
+        &[Front(F::SynRefusedDropped), Front(F::SynRefusedReset), Front(F::SynAnswered)],
+    ),
+    (
+        "floods::floods_of_acks_and_of_handshakes_without_a_request_leave_nothing",
+        &[Front(F::HandshakeCompleted), Front(F::UnknownReset), Front(F::CookieRefused)],
+    ),
+    (
+        "floods::heads_that_dribble_in_byte_by_byte_fill_their_bounds_and_nothing_else",
+        &[Control(C::CollectFlowsFull), Control(C::HeadTimeout), Front(F::RequestLater)],
+    ),
     ("forgery::forged_and_expired_cookies_are_refused_with_an_exact_reset", &[Front(F::CookieRefused)]),
     ("forgery::a_replayed_request_reaches_no_server_twice", &[Back(B::TicketReplayed)]),
     (
