@@ -1,5 +1,5 @@
-//! What the eBPF programs `front` and `back` share: frames under the verifier's eyes, header layouts and the
-//! description of a packet.
+//! What the eBPF programs `front` and `back` share: frames under the verifier's eyes, header layouts, the
+//! description of a packet, and atomic steps.
 //!
 //! Maps and programs are not here. Both programs have maps of the same names and other types, so each is a crate of its own:
 //! `bin/front.rs` with the modules in `front/`, `bin/back.rs` with those in `back/` (each bin says
@@ -7,6 +7,7 @@
 //! On the host the bodies compile too, with an empty `main`, so that clippy and rustfmt reach them.
 #![cfg_attr(target_arch = "bpf", no_std, feature(asm_experimental_arch))]
 
+pub mod atomic;
 pub mod frame;
 pub mod header;
 pub mod packet;

@@ -10,9 +10,9 @@ use dispatcher_common::{
     counter::BackCounter,
     server::{ClassStats, ServerFlow, phase},
 };
+use dispatcher_ebpf::atomic;
 
 use super::{
-    atomic,
     maps::{self, CLASS_STATS, FLOWS, HELD},
     segment::Segment,
 };

@@ -4,7 +4,6 @@
 //! are what the ingress table does with the kernel's sockets, `flow` measures. Everything here is compiled into the `back`
 //! object only: the `front` object has maps of the same names.
 
-mod atomic;
 pub(crate) mod egress;
 mod flow;
 mod hand_off;

@@ -3,12 +3,12 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{Filter, FlowKey, state},
+    filter::{Filter, FlowKey, flag, state},
     slow_path::kind,
 };
-use dispatcher_ebpf::header::tcp_flag;
+use dispatcher_ebpf::{header::tcp_flag, packet::Packet};
 
-use super::{clock, forward, maps, reply, segment::Segment, slow_path, ticket, verdict::Verdict};
+use super::{clock, forward, kept, maps, open, reply, segment::Segment, slow_path, ticket, verdict::Verdict};
 
 #[inline(always)]
 pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey, filter: &mut Filter) -> Verdict {
@@ -26,15 +26,18 @@ pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey, filter: &mut Filter)
 #[inline(always)]
 fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdict {
     let packet = segment.packet;
-    if packet.flags & (tcp_flag::FIN | tcp_flag::RST) != 0 {
-        filter.state = state::CLOSING;
+    kept::note_ack(segment, filter, now_ns);
+    if let Some(verdict) = kept::refuse(segment, filter) {
+        return verdict;
     }
-    if filter.response_ns == 0 {
-        if is_after(packet.ack, filter.handoff_ack) && packet.has(tcp_flag::ACK) {
-            filter.response_ns = now_ns;
-        } else if is_handoff(segment, filter) {
+    if packet.flags & (tcp_flag::FIN | tcp_flag::RST) != 0 {
+        close(segment, filter);
+    }
+    if packet.payload_len() != 0 {
+        if is_handoff(packet, filter) {
             return ticket::repeat(segment, filter);
         }
+        kept::note_data(segment, filter, now_ns);
     }
     forward::to_server(segment.frame, segment.settings, filter.server, FrontCounter::Forwarded)
 }
@@ -42,15 +45,19 @@ fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdi
 /// Whether the client sends the hand-off again, byte for byte in place: the server may have missed it. Not once a response
 /// has arrived: a late copy must not hand the request to a server that has closed the connection since.
 #[inline(always)]
-fn is_handoff(segment: &Segment<'_>, filter: &Filter) -> bool {
-    let packet = segment.packet;
-    packet.seq == filter.handoff_seq && packet.ack == filter.handoff_ack && packet.payload_len() != 0
+fn is_handoff(packet: &Packet, filter: &Filter) -> bool {
+    filter.flags & flag::RESPONDED == 0
+        && packet.seq == filter.handoff_seq
+        && packet.ack == filter.handoff_ack
 }
 
-/// Whether a sequence number is after another (RFC 9293 section 3.4).
-#[inline(always)]
-fn is_after(number: u32, other: u32) -> bool {
-    (number.wrapping_sub(other) as i32) > 0
+/// The client ends the flow, which counts as open no longer.
+#[inline(never)]
+fn close(segment: &Segment<'_>, filter: &mut Filter) {
+    let priority = filter.priority;
+    if maps::close_filter(filter) {
+        open::count_closed(segment, priority);
+    }
 }
 
 #[inline(never)]

@@ -1,18 +1,23 @@
 //! The program's maps and the few ways in which it touches them. Sizes that the configuration decides are set by the loader.
 
+use core::mem::offset_of;
+
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, xdp_action},
+    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action},
     macros::map,
-    maps::{Array, DevMap, HashMap, PerCpuArray, XskMap},
+    maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie},
 };
 use dispatcher_common::{
+    admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     counter::FrontCounter,
-    filter::{Filter, FlowKey},
-    limits::{MAX_QUEUES, MAX_SERVERS, MAX_SERVICES},
+    filter::{Filter, FlowKey, state},
+    limits::{MAX_MEMBER_ENTRIES, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES},
+    member::{MemberEntry, MemberKey},
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
 };
+use dispatcher_ebpf::atomic;
 
 use super::{
     clock::Clock,
@@ -30,6 +35,26 @@ static SERVICES: HashMap<ServiceKey, ServiceEntry> = HashMap::with_max_entries(2
 /// The filter-table. Not an LRU map: that would silently cut live flows.
 #[map]
 static FILTERS: HashMap<FlowKey, Filter> = HashMap::with_max_entries(262_144, 0);
+
+/// Admission by configured service. Mapped into the control plane, which counts flows up in it.
+#[map]
+static ADMISSION: Array<AdmissionEntry> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
+
+/// The member-table's first stage.
+#[map]
+static MEMBERS: LpmTrie<[u32; 6], MemberEntry> = LpmTrie::with_max_entries(MAX_MEMBER_ENTRIES as u32, 0);
+
+/// How quickly each source opens connections. The least recently used one is forgotten, and then begins anew.
+#[map]
+static SOURCE_RATES: LruHashMap<SourceKey, SourceRate> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Flows that each source has open, pending ones included.
+#[map]
+static SOURCE_OPEN: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(65_536, 0);
+
+#[map]
+static PRIORITY_STATS: PerCpuArray<PriorityStats> =
+    PerCpuArray::with_max_entries((MAX_SERVICES * PRIORITIES) as u32, 0);
 
 #[map]
 static SERVERS: Array<ServerEntry> = Array::with_max_entries(MAX_SERVERS as u32, 0);
@@ -129,10 +154,103 @@ pub(super) fn insert_filter(key: &FlowKey, filter: &Filter) -> Result<(), Refuse
     }
 }
 
+/// Says whether it was this call that removed the filter: the control plane may be first, and it is gone all the same.
 #[inline(always)]
-pub(super) fn remove_filter(key: &FlowKey) {
-    // One that the control plane removed first is gone all the same.
-    let _ = FILTERS.remove(key);
+pub(super) fn remove_filter(key: &FlowKey) -> bool {
+    FILTERS.remove(key).is_ok()
+}
+
+/// The word of a filter that begins with its state.
+const STATE_OFFSET: usize = offset_of!(Filter, state);
+
+const _: () = assert!(STATE_OFFSET.is_multiple_of(8) && state::ESTABLISHED as u64 <= STATE_MASK);
+
+const STATE_MASK: u64 = 0xff;
+
+/// Takes a filter from established to closing; says whether it was this call that did it.
+#[inline(always)]
+pub(super) fn close_filter(filter: &mut Filter) -> bool {
+    let word = (&raw mut *filter).cast::<u64>().wrapping_byte_add(STATE_OFFSET);
+    // SAFETY: inside the filter, which is aligned to eight bytes and has no padding.
+    let old = unsafe { word.read() };
+    if old & STATE_MASK != state::ESTABLISHED as u64 {
+        return false;
+    }
+    let new = old & !STATE_MASK | state::CLOSING as u64;
+    // SAFETY: the same word of a map's value. What may fail it is another CPU with the same flow, and then the client's next
+    // FIN or RST, or the time-out, closes.
+    unsafe { atomic::replace(word, old, new) }
+}
+
+#[inline(always)]
+pub(super) fn admission(owner: u8) -> Option<&'static AdmissionEntry> {
+    ADMISSION.get(owner as u32)
+}
+
+/// One established flow of this priority less.
+#[inline(always)]
+pub(super) fn count_closed(owner: u8, priority: u8) {
+    if let Some(entry) = ADMISSION.get_ptr_mut(owner as u32) {
+        let start = entry.cast::<u64>().wrapping_byte_add(offset_of!(AdmissionEntry, open));
+        let open = start.wrapping_add((priority & MAX_PRIORITY) as usize);
+        // SAFETY: an aligned word of the map's value.
+        unsafe { atomic::add(open, 1_u64.wrapping_neg()) };
+    }
+}
+
+/// What this CPU counts of a configured service and priority.
+#[inline(always)]
+pub(super) fn priority_stats(owner: u8, priority: u8) -> Option<&'static mut PriorityStats> {
+    let index = owner as u32 * PRIORITIES as u32 + (priority & MAX_PRIORITY) as u32;
+    // SAFETY: as in `count`; any bits are a valid `PriorityStats`.
+    PRIORITY_STATS.get_ptr_mut(index).map(|stats| unsafe { &mut *stats })
+}
+
+/// The longest prefix of a key that has an entry.
+#[inline(always)]
+pub(super) fn member(key: &MemberKey) -> Option<MemberEntry> {
+    // SAFETY: the same layout, the length of the prefix and then the bits, and no alignment asked for.
+    let key = unsafe { &*(&raw const *key).cast::<lpm_trie::Key<[u32; 6]>>() };
+    MEMBERS.get(key).copied()
+}
+
+/// How quickly a source opens connections. Two CPUs that count at once may lose one of two; a limit bears that.
+#[inline(always)]
+pub(super) fn source_rate(key: &SourceKey) -> Option<&'static mut SourceRate> {
+    // SAFETY: as in `filter`.
+    SOURCE_RATES.get_ptr_mut(key).map(|rate| unsafe { &mut *rate })
+}
+
+#[inline(always)]
+pub(super) fn insert_source_rate(key: &SourceKey, rate: &SourceRate) {
+    // Full is impossible, and one that another CPU has just written is as good.
+    let _ = SOURCE_RATES.insert(key, rate, BPF_NOEXIST as u64);
+}
+
+/// Flows that a source has open.
+#[inline(always)]
+pub(super) fn source_open(key: &SourceKey) -> Option<u64> {
+    // SAFETY: copied at once, from memory that stays readable.
+    unsafe { SOURCE_OPEN.get(key) }.copied()
+}
+
+/// Adds to the flows that a source has open; says whether it has an entry.
+#[inline(always)]
+pub(super) fn add_source_open(key: &SourceKey, addend: u64) -> bool {
+    match SOURCE_OPEN.get_ptr_mut(key) {
+        Some(open) => {
+            // SAFETY: an aligned value of the map.
+            unsafe { atomic::add(open, addend) };
+            true
+        }
+        None => false,
+    }
+}
+
+/// Writes a source's first open flow; one that another CPU has just written is corrected by the control plane.
+#[inline(always)]
+pub(super) fn insert_source_open(key: &SourceKey) {
+    let _ = SOURCE_OPEN.insert(key, 1, BPF_NOEXIST as u64);
 }
 
 #[inline(always)]

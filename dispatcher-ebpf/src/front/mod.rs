@@ -1,25 +1,30 @@
 //! Program `front`: one way in, one way out. A frame is parsed once, its service is looked up, and one of the modules decides:
 //!
 //! `syn` handshakes, `known` flows with a filter, `renewed` new connections behind an old filter, `unknown` flows without one,
-//! `request` first segments, `icmp` path-MTU messages. They act through `forward`, `ticket`, `reply` and `slow_path`, and each
-//! gives a `Verdict`, which is counted here.
+//! `request` first segments, `icmp` path-MTU messages. They ask `admission`, `kept`, `member` and `source` whether a client may
+//! come in, act through `forward`, `ticket`, `reply` and `slow_path`, and each gives a `Verdict`, which is counted here.
 //!
 //! A known flow's segment goes straight through one function; whatever else a segment may be has functions of its own, so that
 //! neither their instructions nor their stack are in its way.
 
+mod admission;
 mod clock;
 mod forward;
 mod frame;
 mod handshake;
 mod icmp;
+mod kept;
 mod known;
 mod maps;
+mod member;
+mod open;
 mod renewed;
 mod reply;
 mod request;
 mod segment;
 mod service;
 mod slow_path;
+mod source;
 mod syn;
 mod ticket;
 mod unknown;

@@ -4,10 +4,10 @@
 use dispatcher_common::{
     cookie::Check,
     counter::FrontCounter,
-    filter::{Filter, FlowKey, flag},
+    filter::{Filter, FlowKey, flag, state},
 };
 
-use super::{handshake, maps, segment::Segment};
+use super::{handshake, maps, open, segment::Segment};
 
 /// Whether the segment belongs to the noted new connection and is to be judged as of an unknown flow. The old filter goes once
 /// the new connection has data: until then the old one may still be alive.
@@ -26,8 +26,17 @@ fn is_noted(segment: &Segment<'_>, key: &FlowKey, filter: &Filter) -> bool {
         return false;
     }
     if ahead == 1 && packet.payload_len() != 0 {
-        maps::remove_filter(key);
-        maps::count(FrontCounter::FilterReplaced.index());
+        replace(segment, key, filter);
     }
     true
+}
+
+/// Removes the old filter, which counts as open no longer.
+#[inline(always)]
+fn replace(segment: &Segment<'_>, key: &FlowKey, filter: &Filter) {
+    let (state, priority) = (filter.state, filter.priority);
+    if maps::remove_filter(key) && state == state::ESTABLISHED {
+        open::count_closed(segment, priority);
+    }
+    maps::count(FrontCounter::FilterReplaced.index());
 }

@@ -31,6 +31,14 @@ pub(super) fn reset(segment: &Segment<'_>, counter: FrontCounter) -> Verdict {
     send(segment, &header, [], counter)
 }
 
+/// The same to a SYN, which has no ACK: from nowhere, and acknowledging all of it.
+#[inline(always)]
+pub(super) fn reset_syn(segment: &Segment<'_>, counter: FrontCounter) -> Verdict {
+    let ack = segment.packet.next_seq();
+    let header = Header { seq: 0, ack, flags: tcp_flag::RST | tcp_flag::ACK, window: 0 };
+    send(segment, &header, [], counter)
+}
+
 /// Sends a TCP header with these words of options, in host byte order. Only the addresses and ports of the client's frame
 /// remain.
 #[inline(always)]

@@ -6,27 +6,34 @@ use dispatcher_common::{
     slow_path::kind,
     syn_options::SynOptions,
 };
+use dispatcher_ebpf::header::Ethernet;
 
 use super::{
-    clock,
+    admission, clock, frame,
     maps::{self, Refused},
     segment::Segment,
-    slow_path,
+    slow_path, source,
     verdict::Verdict,
 };
 
-/// Admits a flow whose cookie was good. The filter is written last, so that a frame which nobody takes leaves none behind.
+/// Admits a flow whose cookie was good, if admission does. The filter is written last, so that a frame which nobody takes leaves
+/// none behind.
 #[inline(always)]
 pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -> Verdict {
-    let bytes = segment.frame.len_bytes() as u64;
+    let priority = match admission::admit_first(segment) {
+        Ok(priority) => priority,
+        Err(refusal) => return refusal,
+    };
     let meta = slow_path::meta(segment, kind::FIRST, options.0);
     let verdict = slow_path::hand_over(segment, meta, FrontCounter::RequestFirst);
     if verdict != Verdict::redirect(FrontCounter::RequestFirst) {
         return verdict;
     }
-    let packet = segment.packet;
-    match insert_pending(key, packet.seq, packet.ack, bytes, [options.0, segment.service.priority]) {
-        Ok(()) => verdict,
+    match insert_pending(segment, key, options.0, priority) {
+        Ok(()) => {
+            source::count_opened(segment);
+            verdict
+        }
         // A copy of this segment came in by another queue at the same time, and the control plane gets that one.
         Err(Refused::Exists) => Verdict::drop(FrontCounter::RequestAgain),
         Err(Refused::Full) => Verdict::drop(FrontCounter::FilterTableFull),
@@ -35,30 +42,34 @@ pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -
 
 /// Not inlined: the program's stack has no room for a filter beside what the verdict on a cookie needs.
 #[inline(never)]
-fn insert_pending(
-    key: &FlowKey,
-    handoff_seq: u32,
-    handoff_ack: u32,
-    bytes: u64,
-    [options, priority]: [u8; 2],
-) -> Result<(), Refused> {
+fn insert_pending(segment: &Segment<'_>, key: &FlowKey, options: u8, priority: u8) -> Result<(), Refused> {
+    let packet = segment.packet;
+    // As it lies now: the metadata went before it.
+    let frame = frame::of(segment.ctx);
+    let Ethernet { source: client_mac, .. } = frame.read(0).ok_or(Refused::Full)?;
     let now_ns = clock::now_ns();
     let filter = Filter {
         created_ns: now_ns,
         last_seen_ns: now_ns,
+        request_ns: now_ns,
         response_ns: 0,
         packets: 1,
-        bytes,
-        handoff_seq,
-        handoff_ack,
+        bytes: frame.len_bytes() as u64,
+        handoff_seq: packet.seq,
+        handoff_ack: packet.ack,
         noted_isn: 0,
+        request_ack: packet.ack,
+        last_ack: packet.ack,
+        next_seq: packet.seq.wrapping_add(packet.payload_len() as u32),
+        requests: 1,
         class: 0,
         server: 0,
         state: state::PENDING,
         options,
         priority,
         flags: 0,
-        reserved: 0,
+        client_mac,
+        reserved: [0; 6],
     };
     maps::insert_filter(key, &filter)
 }

@@ -14,7 +14,6 @@ pub(super) struct Recent {
     tick: u64,
     key: ServiceKey,
     entry: ServiceEntry,
-    reserved: u32,
 }
 
 /// Slots of a CPU: as many as there can be services, so that few share one.
@@ -42,6 +41,6 @@ fn slot(key: &ServiceKey) -> u32 {
 #[inline(never)]
 fn look_up(key: &ServiceKey, recent: &mut Recent, tick: u64) -> bool {
     let Some(entry) = maps::service(key) else { return false };
-    *recent = Recent { tick, key: *key, entry, reserved: 0 };
+    *recent = Recent { tick, key: *key, entry };
     true
 }

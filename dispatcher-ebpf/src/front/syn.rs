@@ -1,4 +1,4 @@
-//! SYNs: answered with a cookie, without storing anything. A filter that the flow has already only notes the new ISN.
+//! SYNs: answered with a cookie, without storing anything, unless admission turns them away. A filter that the flow has already only notes the new ISN.
 
 use dispatcher_common::{
     counter::FrontCounter,
@@ -13,7 +13,7 @@ use dispatcher_ebpf::{
 };
 
 use super::{
-    handshake, maps,
+    admission, handshake, maps,
     reply::{self, Header, NOPS, TWO_NOPS},
     segment::Segment,
     verdict::Verdict,
@@ -24,6 +24,9 @@ pub(super) fn answer(segment: &Segment<'_>) -> Verdict {
     let packet = segment.packet;
     if packet.flags & (tcp_flag::ACK | tcp_flag::FIN | tcp_flag::RST) != 0 {
         return Verdict::drop(FrontCounter::MalformedDropped);
+    }
+    if let Some(refusal) = admission::refuse_syn(segment) {
+        return refusal;
     }
     let offer = TcpOptions::parse(segment.frame, packet);
     let options =

@@ -2,7 +2,7 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{Filter, state},
+    filter::{Filter, flag, state},
     server::Traffic,
     slow_path::{SlowPathMeta, kind},
     ticket::{self, KIND_HAND_OFF, Ticket},
@@ -120,7 +120,12 @@ fn responses(family: Family) -> Vec<Case> {
         response("the first ACK that moves is the response", open, 1, true),
         response("one that does not move is not", open, 0, false),
         response("nor one that moves back", open, u32::MAX, false),
-        response("the response comes once", Filter { response_ns: 5, ..open }, 900, false),
+        response(
+            "the response comes once",
+            Filter { response_ns: 5, flags: flag::RESPONDED, ..open },
+            900,
+            false,
+        ),
     ]
 }
 
@@ -184,7 +189,7 @@ fn handoffs(family: Family) -> Vec<Case> {
         forward("nor one that has seen a response", open, late, state::ESTABLISHED),
         forward(
             "nor one after a response",
-            Filter { response_ns: 5, ..open },
+            Filter { response_ns: 5, flags: flag::RESPONDED, ..open },
             again.clone(),
             state::ESTABLISHED,
         ),

@@ -5,14 +5,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod admission;
 mod crowd;
+mod golden;
 mod icmp;
+mod kept;
 mod known;
+mod member;
+mod open;
 mod program;
 mod refused;
 mod renewed;
 mod request;
+mod scene;
 mod segment;
+mod source;
 mod speed;
 mod syn;
 mod table;
@@ -28,11 +35,15 @@ use crate::segment::Family;
 fn every_counter_is_reached_by_a_case_of_each_family() {
     for family in Family::BOTH {
         let tables = [
+            admission::cases(family),
             icmp::cases(family),
+            kept::cases(family),
             known::cases(family),
+            open::cases(family),
             refused::cases(family),
             renewed::cases(family),
             request::cases(family),
+            source::cases(family),
             syn::cases(family),
             unknown::cases(family),
         ];

@@ -2,20 +2,24 @@
 
 use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    thread,
     time::Duration,
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
     programs::{TestRun, TestRunOptions, TestRunResult, Xdp},
 };
 use dispatcher_common::{
     address::Address,
+    admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
     filter::{Filter, FlowKey},
+    limits::PRIORITIES,
+    member::{MemberEntry, MemberKey},
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
@@ -25,6 +29,7 @@ use dispatcher_common::{
 
 use crate::{
     crowd,
+    scene::{self, OWNER, Scene, trie_key},
     segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
 };
 
@@ -37,8 +42,10 @@ pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 13];
 pub(crate) const PRIORITY: u8 = 5;
 pub(crate) const MSS_IPV4: u16 = 1444;
 pub(crate) const MSS_IPV6: u16 = 1424;
+/// Longer than any kernel's tick, for which the program remembers services.
+const TWO_TICKS: Duration = Duration::from_millis(20);
 /// Room of the filter-table in these tests.
-pub(crate) const MAX_FILTERS: u32 = 4;
+pub(crate) const MAX_FILTERS: u32 = 8;
 
 /// Id of the service of a family.
 pub(crate) fn service_id(family: Family) -> u16 {
@@ -101,7 +108,7 @@ impl Program {
         let mut services: HashMap<_, ServiceKey, ServiceEntry> =
             HashMap::try_from(self.ebpf.map_mut("SERVICES").unwrap()).unwrap();
         for family in Family::BOTH {
-            let entry = ServiceEntry { id: service_id(family), priority: PRIORITY, reserved: 0 };
+            let entry = Scene::default().service(family);
             for port in [PORT, 0] {
                 let key = ServiceKey::new(Address::from(family.vip()), port.to_be());
                 services.insert(key, entry, 0).unwrap();
@@ -153,13 +160,73 @@ impl Program {
     }
 
     pub(crate) fn filters(&mut self) -> HashMap<&mut MapData, FlowKey, Filter> {
-        HashMap::try_from(self.ebpf.map_mut("FILTERS").unwrap()).unwrap()
+        self.map("FILTERS")
     }
 
     pub(crate) fn clear_filters(&mut self) {
         let mut filters = self.filters();
         let keys: Vec<FlowKey> = filters.keys().map(Result::unwrap).collect();
         keys.iter().for_each(|key| filters.remove(key).unwrap());
+    }
+
+    /// Sets the stage for admission of a family's service. The program notices another entry of a service within a tick.
+    pub(crate) fn set_scene(&mut self, family: Family, scene: &Scene) {
+        self.set_service(family, scene.service(family));
+        self.set_admission(&scene.entry);
+        self.set_members(&scene.members);
+        let key = scene.source(family);
+        replace(&mut self.map("SOURCE_RATES"), scene.rate.map(|rate| (key, rate)));
+        replace(&mut self.map("SOURCE_OPEN"), scene.source_open.map(|open| (key, open)));
+    }
+
+    pub(crate) fn set_service(&mut self, family: Family, entry: ServiceEntry) {
+        let mut services: HashMap<_, ServiceKey, ServiceEntry> = self.map("SERVICES");
+        let key = ServiceKey::new(Address::from(family.vip()), PORT.to_be());
+        if services.get(&key, 0).unwrap() != entry {
+            services.insert(key, entry, 0).unwrap();
+            thread::sleep(TWO_TICKS);
+        }
+    }
+
+    pub(crate) fn set_admission(&mut self, entry: &AdmissionEntry) {
+        let mut map: Array<_, AdmissionEntry> =
+            Array::try_from(self.ebpf.map_mut("ADMISSION").unwrap()).unwrap();
+        map.set(OWNER.into(), entry, 0).unwrap();
+    }
+
+    pub(crate) fn admission(&self) -> AdmissionEntry {
+        let map: Array<_, AdmissionEntry> = Array::try_from(self.ebpf.map("ADMISSION").unwrap()).unwrap();
+        map.get(&OWNER.into(), 0).unwrap()
+    }
+
+    pub(crate) fn set_members(&mut self, members: &[(MemberKey, MemberEntry)]) {
+        let mut trie: LpmTrie<_, [u32; 6], MemberEntry> =
+            LpmTrie::try_from(self.ebpf.map_mut("MEMBERS").unwrap()).unwrap();
+        let old: Vec<_> = trie.keys().map(Result::unwrap).collect();
+        old.iter().for_each(|key| trie.remove(key).unwrap());
+        for (key, entry) in members {
+            trie.insert(&trie_key(*key), entry, 0).unwrap();
+        }
+    }
+
+    /// What is known of a source: its rate and its open flows.
+    pub(crate) fn source(&mut self, key: &SourceKey) -> (Option<SourceRate>, Option<u64>) {
+        let rate = self.map::<SourceKey, SourceRate>("SOURCE_RATES").get(key, 0).ok();
+        (rate, self.map::<SourceKey, u64>("SOURCE_OPEN").get(key, 0).ok())
+    }
+
+    /// Numbers of the service by priority, summed over the CPUs.
+    pub(crate) fn priority_stats(&self) -> [PriorityStats; PRIORITIES] {
+        let map: PerCpuArray<_, PriorityStats> =
+            PerCpuArray::try_from(self.ebpf.map("PRIORITY_STATS").unwrap()).unwrap();
+        std::array::from_fn(|priority| {
+            let values = map.get(&(u32::from(OWNER) * PRIORITIES as u32 + priority as u32), 0).unwrap();
+            values.iter().fold(PriorityStats::default(), |sum, one| scene::sum(&sum, one))
+        })
+    }
+
+    fn map<K: Pod, V: Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+        HashMap::try_from(self.ebpf.map_mut(name).unwrap()).unwrap()
     }
 
     /// All counters, summed over the CPUs, in map order.
@@ -212,6 +279,15 @@ impl Program {
     }
 }
 
+/// Leaves one entry in a map, or none.
+fn replace<K: Pod, V: Pod>(map: &mut HashMap<&mut MapData, K, V>, entry: Option<(K, V)>) {
+    let old: Vec<K> = map.keys().map(Result::unwrap).collect();
+    old.iter().for_each(|key| map.remove(key).unwrap());
+    if let Some((key, value)) = entry {
+        map.insert(key, value, 0).unwrap();
+    }
+}
+
 fn xdp_socket() -> OwnedFd {
     // SAFETY: plain integers; the result is checked before it is owned.
     unsafe {
@@ -221,7 +297,7 @@ fn xdp_socket() -> OwnedFd {
     }
 }
 
-fn coarse_clock_ns() -> u64 {
+pub(crate) fn coarse_clock_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is writable and large enough.
     assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) }, 0);

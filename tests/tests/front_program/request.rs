@@ -8,11 +8,11 @@ use dispatcher_common::{
 
 use crate::{
     program::{EPOCH, PRIORITY, cookie_of, service_id},
-    segment::{ACK, FIN, Family, RST, Segment},
+    segment::{ACK, CLIENT_MAC, FIN, Family, RST, Segment},
     table::{self, Case, DROP, ISN, Outcome, REDIRECT, World, filter, good_ack, options},
 };
 
-fn request(family: Family) -> Segment {
+pub(crate) fn request(family: Family) -> Segment {
     Segment::of_client(family, ACK, ISN.wrapping_add(1), good_ack(family))
         .with_timestamps()
         .with_payload(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -42,6 +42,12 @@ fn admitted(family: Family, name: &'static str, segment: Segment) -> Case {
             bytes,
             handoff_seq: ISN.wrapping_add(1),
             handoff_ack: segment.ack,
+            request_ns: after.created_ns,
+            request_ack: segment.ack,
+            last_ack: segment.ack,
+            next_seq: ISN.wrapping_add(1 + segment.payload.len() as u32),
+            requests: 1,
+            client_mac: CLIENT_MAC,
             state: state::PENDING,
             options: options().0,
             priority: PRIORITY,

@@ -1,8 +1,12 @@
 //! A table's row and how it is checked.
 
+use std::array;
+
 use dispatcher_common::{
+    admission::{PriorityStats, SourceRate},
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
+    limits::PRIORITIES,
     server::Traffic,
     slow_path::{META_LEN, SlowPathMeta},
     syn_options::SynOptions,
@@ -10,6 +14,7 @@ use dispatcher_common::{
 
 use crate::{
     program::{EPOCH, MAX_FILTERS, PRIORITY, Program, SERVER, cookie_of, flow_key},
+    scene::{self, Scene},
     segment::{Family, Segment},
 };
 
@@ -21,6 +26,8 @@ pub(crate) const REDIRECT: u32 = 4;
 /// ISN of the client in all cases, and what its SYN negotiated.
 pub(crate) const ISN: u32 = 0xffff_fff0;
 pub(crate) const CLASS: u16 = 19;
+/// Bytes of the first request of a flow that has a filter.
+pub(crate) const REQUEST_LEN: u32 = 400;
 
 pub(crate) fn options() -> SynOptions {
     SynOptions::new(1460, Some(9), true)
@@ -40,6 +47,11 @@ pub(crate) fn filter(family: Family, state: u8) -> Filter {
         bytes: 1_000,
         handoff_seq: ISN.wrapping_add(1),
         handoff_ack: good_ack(family),
+        request_ns: 1,
+        request_ack: good_ack(family),
+        last_ack: good_ack(family),
+        next_seq: ISN.wrapping_add(1 + REQUEST_LEN),
+        requests: 1,
         class: CLASS,
         server: SERVER,
         state,
@@ -70,6 +82,7 @@ pub(crate) enum World {
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) world: World,
+    pub(crate) scene: Scene,
     pub(crate) filter: Option<Filter>,
     pub(crate) frame: Vec<u8>,
     pub(crate) action: u32,
@@ -85,9 +98,21 @@ pub(crate) struct Outcome {
     pub(crate) meta: Option<SlowPathMeta>,
     pub(crate) filter: Option<Filter>,
     pub(crate) traffic: Traffic,
+    /// What became of the counts of open flows: `after - before`, by priority.
+    pub(crate) opened: [i64; PRIORITIES],
+    /// What was added, by priority.
+    pub(crate) stats: [PriorityStats; PRIORITIES],
+    /// Rate and open flows of the client's source.
+    pub(crate) source: (Option<SourceRate>, Option<u64>),
 }
 
 impl Outcome {
+    /// No count of open flows moved, and no number by priority.
+    pub(crate) fn assert_uncounted(&self) {
+        assert_eq!(self.opened, [0; PRIORITIES]);
+        assert_eq!(self.stats, [PriorityStats::default(); PRIORITIES]);
+    }
+
     /// The frame that went out.
     pub(crate) fn segment(&self) -> Segment {
         Segment::read(&self.after)
@@ -109,6 +134,7 @@ impl Case {
         Self {
             name,
             world: World::Usual,
+            scene: Scene::default(),
             filter: None,
             frame,
             action,
@@ -124,6 +150,11 @@ impl Case {
 
     pub(crate) fn in_world(mut self, world: World) -> Self {
         self.world = world;
+        self
+    }
+
+    pub(crate) fn in_scene(mut self, scene: Scene) -> Self {
+        self.scene = scene;
         self
     }
 
@@ -146,7 +177,7 @@ pub(crate) fn run(cases: fn(Family) -> Vec<Case>) {
 
 fn run_case(program: &mut Program, family: Family, case: Case) {
     prepare(program, family, &case);
-    let (counters, traffic) = (program.counters(), program.traffic());
+    let (counters, traffic, stats) = (program.counters(), program.traffic(), program.priority_stats());
     let run = match case.world {
         World::NoHeadroom => program.run_crowded(&case.frame),
         _ => program.run("front", &case.frame),
@@ -161,12 +192,18 @@ fn run_case(program: &mut Program, family: Family, case: Case) {
     };
     let (meta, after) = run.bytes.split_at(meta_len);
     let now = program.traffic();
+    let (open, stats_now) = (program.admission().open, program.priority_stats());
     let outcome = Outcome {
         before: case.frame,
         after: after.to_vec(),
         meta: (meta.len() == META_LEN).then(|| read_meta(meta)),
         filter: program.filters().get(&flow_key(family), 0).ok(),
         traffic: Traffic { packets: now.packets - traffic.packets, bytes: now.bytes - traffic.bytes },
+        opened: array::from_fn(|priority| {
+            open[priority].wrapping_sub(case.scene.entry.open[priority]) as i64
+        }),
+        stats: array::from_fn(|priority| scene::difference(&stats_now[priority], &stats[priority])),
+        source: program.source(&case.scene.source(family)),
     };
     if case.action == PASS {
         outcome.assert_untouched();
@@ -180,6 +217,7 @@ fn prepare(program: &mut Program, family: Family, case: &Case) {
     program.set_out(world != World::TwoArmWithoutOut);
     program.set_server(world != World::ServerWithoutMac);
     program.set_slow_path(world != World::NoSlowPath);
+    program.set_scene(family, &case.scene);
     program.clear_filters();
     let mut filters = program.filters();
     if let Some(filter) = case.filter {

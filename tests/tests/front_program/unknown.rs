@@ -24,7 +24,7 @@ pub(crate) fn is_reset(family: Family, ack: u32) -> impl Fn(&Outcome) {
     }
 }
 
-fn check_ends(family: Family, outcome: &Outcome, reply: &Segment) {
+pub(crate) fn check_ends(family: Family, outcome: &Outcome, reply: &Segment) {
     let client_port = Segment::read(&outcome.before).source_port;
     assert_eq!((reply.destination_mac, reply.source_mac), (CLIENT_MAC, FRONT_MAC));
     assert_eq!((reply.source, reply.destination), (family.vip(), family.client()));

@@ -1,12 +1,12 @@
 //! Atomic steps on map values. The eBPF target of rustc has no read-modify-write atomics (`atomic-cas` is off), the machine has
 //! (Linux 5.12): hence the assembly. On the host the same steps are the standard library's.
 
-/// Adds to a shared number, wrapping.
+/// Adds to a shared number, wrapping: one less is `1_u64.wrapping_neg()` more.
 ///
 /// # Safety
 /// `cell` is an aligned value of a map.
 #[inline(always)]
-pub(super) unsafe fn add(cell: *mut u64, addend: u64) {
+pub unsafe fn add(cell: *mut u64, addend: u64) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: the caller's pointer; the instruction writes nothing else.
     unsafe {
@@ -24,7 +24,7 @@ pub(super) unsafe fn add(cell: *mut u64, addend: u64) {
 /// # Safety
 /// `cell` is an aligned value of a map.
 #[inline(always)]
-pub(super) unsafe fn replace(cell: *mut u64, old: u64, new: u64) -> bool {
+pub unsafe fn replace(cell: *mut u64, old: u64, new: u64) -> bool {
     #[cfg(target_arch = "bpf")]
     {
         let mut found = old;
