@@ -9,6 +9,7 @@ mod delay;
 mod haproxy;
 mod host;
 mod leftovers;
+pub mod load;
 mod lock;
 mod nginx;
 mod pass;
@@ -23,6 +24,7 @@ mod skip;
 pub mod wire;
 mod wiring;
 
+pub use haproxy::HaproxyOptions;
 pub use host::Host;
 pub use leftovers::remove as remove_leftovers;
 pub use plan::{Family, LAB, Plan};
