@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod admission;
 pub mod class;
 pub mod cluster;

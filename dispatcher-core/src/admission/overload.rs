@@ -4,14 +4,16 @@
 //! All causes want it of *every* eligible server: while one of them has room, it is for the policy to use it, and one server that
 //! is broken must not close the service. Nobody is eligible: not overloaded, as nobody is to be protected.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use dispatcher_common::admission::{AdmissionEntry, NONE_READY};
+use dispatcher_common::{
+    admission::{AdmissionEntry, NONE_READY},
+    limits::MAX_SERVERS,
+};
 
 use super::{AdmissionSettings, ConnectionLimit};
 use crate::{
     cluster::{Server, ServerView},
-    ids::ServerId,
     policy::LoadThreshold,
 };
 
@@ -73,7 +75,8 @@ pub struct Overload {
     cpu: bool,
     /// Until when `cpu` stays, whatever servers say.
     cpu_until: Duration,
-    overflows: HashMap<ServerId, Overflows>,
+    /// By server.
+    overflows: Vec<Option<Overflows>>,
 }
 
 /// What one server has said of its listeners.
@@ -100,7 +103,7 @@ impl Overload {
             load: false,
             cpu: false,
             cpu_until: Duration::ZERO,
-            overflows: HashMap::new(),
+            overflows: vec![None; MAX_SERVERS],
         }
     }
 
@@ -158,7 +161,8 @@ impl Overload {
                 continue;
             };
             let fresh = Overflows { boot_id: report.boot_id, count: report.listen_overflows, grown_at: None };
-            let known = self.overflows.entry(server.id()).or_insert(fresh);
+            let Some(known) = self.overflows.get_mut(server.id().index()) else { continue };
+            let known = known.get_or_insert(fresh);
             if known.boot_id != fresh.boot_id {
                 *known = fresh;
             } else if known.count < fresh.count {

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use dispatcher_common::{
-    address::Address,
     admission::{AdmissionEntry, NONE_READY, way},
     limits::PRIORITIES,
 };
 
-use crate::{ids::Priority, policy::LoadThreshold};
+use crate::{
+    address::{self, MAPPED_BITS},
+    ids::Priority,
+    policy::LoadThreshold,
+};
 
 /// Most open flows of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -226,13 +229,7 @@ impl SourceLimits {
 
     /// What of an address makes a source, for mapped IPv4 addresses and for IPv6.
     fn masks(&self) -> [[u64; 2]; 2] {
-        [mask(96 + u32::from(self.prefix_ipv4)), mask(self.prefix_ipv6.into())]
+        let halves = |len| address::in_packet(address::mask(len)).halves();
+        [halves(MAPPED_BITS.saturating_add(self.prefix_ipv4)), halves(self.prefix_ipv6)]
     }
-}
-
-/// The first so many of 128 bits, as they lie in a packet.
-fn mask(bits: u32) -> [u64; 2] {
-    let mask = u128::MAX.checked_shl(128_u32.saturating_sub(bits)).unwrap_or(0).to_be_bytes();
-    let word = |i: usize| u32::from_ne_bytes([mask[i], mask[i + 1], mask[i + 2], mask[i + 3]]);
-    Address::from_words([word(0), word(4), word(8), word(12)]).halves()
 }

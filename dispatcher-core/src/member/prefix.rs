@@ -3,14 +3,10 @@
 
 use std::net::IpAddr;
 
-use dispatcher_common::{
-    address::Address,
-    member::{MemberKey, Scope},
-};
+use dispatcher_common::member::{MemberKey, Scope};
 use ipnet::IpNet;
 
-/// Bits before an IPv4 address.
-const MAPPED_BITS: u8 = 96;
+use crate::address::{self, MAPPED_BITS};
 
 /// `::ffff:0:0`.
 const MAPPED: u128 = 0xffff_0000_0000;
@@ -32,13 +28,12 @@ impl Prefix {
 
     /// A client's own address.
     pub(super) fn host(address: IpAddr) -> Self {
-        Self { len: 128, bits: mapped(address.to_canonical()) }
+        Self { len: 128, bits: address::bits(address.to_canonical()) }
     }
 
     /// Its first `len` bits.
     pub(super) fn cut(self, len: u8) -> Self {
-        let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-        Self { len, bits: self.bits & mask }
+        Self { len, bits: self.bits & address::mask(len) }
     }
 
     /// Whether it is one of IPv4.
@@ -53,27 +48,13 @@ impl Prefix {
 
     /// The trie's key of the clients there.
     pub(super) fn key(self, scope: Scope, port: u16) -> MemberKey {
-        MemberKey::new(scope, port.to_be(), address(self.bits), self.len)
+        MemberKey::new(scope, port.to_be(), address::in_packet(self.bits), self.len)
     }
 }
 
 impl From<IpNet> for Prefix {
     fn from(net: IpNet) -> Self {
         let len = net.prefix_len() + if net.addr().is_ipv4() { MAPPED_BITS } else { 0 };
-        Self { len: 128, bits: mapped(net.addr()) }.cut(len)
+        Self { len: 128, bits: address::bits(net.addr()) }.cut(len)
     }
-}
-
-fn mapped(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-/// The form of an address in maps: words as they lie in a packet.
-pub(crate) fn address(bits: u128) -> Address {
-    let octets = bits.to_be_bytes();
-    let word = |i: usize| u32::from_ne_bytes([octets[i], octets[i + 1], octets[i + 2], octets[i + 3]]);
-    Address::from_words([word(0), word(4), word(8), word(12)])
 }

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use thiserror::Error;
 
 use super::MemberError;
@@ -93,7 +93,7 @@ impl FromStr for MemberRule {
 impl MemberRule {
     /// Checks what the types of the fields leave open, so that every rule can be written as text and read again.
     pub(super) fn check(&self) -> Result<(), RuleError> {
-        check_source(self.source, &self.source.to_string())?;
+        check_source(self.source, || self.source.to_string())?;
         if self.port == Some(0) {
             return Err(RuleError::Port("0".to_owned()));
         }
@@ -203,7 +203,7 @@ fn parse_source(text: &str) -> Result<IpNet, RuleError> {
         let instead = starred(text).map_or_else(example, |net| net.to_string());
         return Err(RuleError::Source { text: text.to_owned(), instead });
     };
-    check_source(net, text)?;
+    check_source(net, || text.to_owned())?;
     Ok(net)
 }
 
@@ -221,16 +221,21 @@ fn starred(text: &str) -> Option<IpNet> {
     IpNet::new(Ipv4Addr::from(octets).into(), fixed as u8 * 8).ok()
 }
 
-fn check_source(net: IpNet, text: &str) -> Result<(), RuleError> {
-    let refuse =
-        |instead: IpNet| Err(RuleError::Source { text: text.to_owned(), instead: instead.to_string() });
-    if let IpNet::V6(v6) = net
-        && let (Some(v4), Some(len)) = (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
-        && let Ok(net) = IpNet::new(v4.into(), len)
-    {
-        return refuse(net.trunc());
+fn check_source(net: IpNet, text: impl FnOnce() -> String) -> Result<(), RuleError> {
+    let meant = match net {
+        IpNet::V4(_) => net,
+        IpNet::V6(v6) => mapped(v6).unwrap_or(net),
+    };
+    if net == meant.trunc() {
+        return Ok(());
     }
-    if net != net.trunc() { refuse(net.trunc()) } else { Ok(()) }
+    Err(RuleError::Source { text: text(), instead: meant.trunc().to_string() })
+}
+
+/// The IPv4 prefix that a mapped one stands for.
+fn mapped(net: Ipv6Net) -> Option<IpNet> {
+    let (address, len) = (net.addr().to_ipv4_mapped()?, net.prefix_len().checked_sub(96)?);
+    IpNet::new(address.into(), len).ok()
 }
 
 fn parse_port(text: &str) -> Result<Option<u16>, RuleError> {

@@ -5,16 +5,13 @@
 //! port before one for any; then a cookie's name and value before its name before no cookie. A rule whose cookie the request
 //! lacks is passed over. Of two rules of one rank (the request has both their cookies) the higher priority counts.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::{cmp::Reverse, collections::BTreeSet, net::SocketAddr};
 
 use dispatcher_common::{
     limits::MAX_MEMBER_ENTRIES,
     member::{ANY_PORT, MemberEntry, MemberKey, Scope},
 };
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::{MemberError, MemberRule, SignedCookieError, SignedCookies, prefix::Prefix};
 use crate::{http::RequestHead, ids::Priority};
@@ -70,7 +67,7 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 struct Order {
     /// Rules of one place in their order. [`ANY_PORT`] is no client's port.
-    places: HashMap<(Prefix, u16), Vec<u32>>,
+    places: FxHashMap<(Prefix, u16), Vec<u32>>,
     /// Longest first, IPv4 and IPv6.
     lengths: [Vec<u8>; 2],
     has_ports: bool,
@@ -123,7 +120,7 @@ impl MemberTable {
         self.entries.iter().any(|entry| entry.port != ANY_PORT)
     }
 
-    /// The highest priority that a request of this client can get, whatever its cookies: what the kernel's trie says.
+    /// What the kernel's trie says of this client: no request of it gets more, whatever its cookies.
     #[must_use]
     pub fn ceiling(&self, client: SocketAddr) -> Priority {
         if self.signed.is_some() {
@@ -207,7 +204,7 @@ fn check(rules: &[MemberRule]) -> Result<(), MemberError> {
     if rules.len() > MAX_RULES {
         return Err(MemberError::TooManyRules(rules.len()));
     }
-    let mut seen = HashMap::with_capacity(rules.len());
+    let mut seen = FxHashMap::with_capacity_and_hasher(rules.len(), FxBuildHasher);
     for rule in rules {
         rule.check().map_err(|error| MemberError::Rule { rule: rule.to_string(), error })?;
         if let Some(first) = seen.insert((rule.source, rule.port, &rule.cookie), rule) {
@@ -247,8 +244,8 @@ impl Order {
 
     /// The places that need an entry, so that one look-up in a port's own trie, or else one in that for any port, suffices:
     /// where a port has an entry, all places for any port below it get one too.
-    fn closure(&self) -> Result<HashSet<(Prefix, u16)>, MemberError> {
-        let mut entries: HashSet<_> = self.places.keys().copied().collect();
+    fn closure(&self) -> Result<FxHashSet<(Prefix, u16)>, MemberError> {
+        let mut entries: FxHashSet<_> = self.places.keys().copied().collect();
         // Bits of a wide IPv6 prefix take in all mapped addresses, which this entry keeps for IPv4's own rules.
         if entries.iter().any(|(prefix, _)| !prefix.is_ipv4() && prefix.covers(Prefix::IPV4)) {
             entries.insert((Prefix::IPV4, ANY_PORT));
@@ -267,8 +264,8 @@ impl Order {
     }
 
     /// Ports by the prefixes that have rules for them.
-    fn ports(&self) -> HashMap<Prefix, Vec<u16>> {
-        let mut ports: HashMap<_, Vec<_>> = HashMap::new();
+    fn ports(&self) -> FxHashMap<Prefix, Vec<u16>> {
+        let mut ports: FxHashMap<_, Vec<_>> = FxHashMap::default();
         for &(prefix, port) in self.places.keys().filter(|(_, port)| *port != ANY_PORT) {
             ports.entry(prefix).or_default().push(port);
         }

@@ -72,7 +72,8 @@ pub(super) fn check(file: &Path) -> Result<String, FileError> {
             let rules: usize = tables.iter().map(|table| table.rules().len()).sum();
             let servers = counted(config.servers.len(), "server");
             let services = counted(config.services.len(), "service");
-            let members = if rules > 0 { format!(", {}", counted(rules, "member rule")) } else { String::new() };
+            let members =
+                if rules > 0 { format!(", {}", counted(rules, "member rule")) } else { String::new() };
             Ok(format!("{name}: ok, front-end with {servers}, {services}{members}"))
         }
         Role::Back => {

@@ -66,8 +66,11 @@ impl Census {
             if let Some(victims) = &mut service.victims {
                 victims.offer(*key, filter, now_ns);
             }
-            let limits_open =
-                self.model.admission().settings(owner).is_some_and(|settings| settings.sources.open_connections > 0);
+            let limits_open = self
+                .model
+                .admission()
+                .settings(owner)
+                .is_some_and(|settings| settings.sources.open_connections > 0);
             if limits_open {
                 let source = self.model.admission().entry(owner).source(&key.client, owner as u8);
                 *self.sources.entry(source).or_default() += 1;

@@ -1,8 +1,12 @@
 //! Looks at the load of each service many times a second, so that the data plane knows of overload, and of its end, without a
 //! request that would tell.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use dispatcher_core::admission::Pressure;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{admission::causes, model::Model, service_table::ServiceTable};
@@ -10,19 +14,29 @@ use super::{admission::causes, model::Model, service_table::ServiceTable};
 /// Time between two looks: a fraction of what a report takes to come.
 const PERIOD: Duration = Duration::from_millis(20);
 
+/// Shortest time between two messages about one service: at the edge of its bound a service may come and go many times.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// The keeper of the gates.
 #[derive(Debug)]
 pub struct Gates {
     model: Arc<Model>,
     table: Arc<ServiceTable>,
-    overloaded: Vec<bool>,
+    services: Vec<Said>,
+}
+
+/// What was said of a service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    overloaded: bool,
+    at: Option<Instant>,
 }
 
 impl Gates {
     #[must_use]
     pub fn new(model: Arc<Model>, table: Arc<ServiceTable>) -> Self {
-        let overloaded = vec![false; model.services().len()];
-        Self { model, table, overloaded }
+        let services = vec![Said::default(); model.services().len()];
+        Self { model, table, services }
     }
 
     /// Keeps them for ever.
@@ -31,7 +45,7 @@ impl Gates {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for owner in 0..self.overloaded.len() {
+            for owner in 0..self.services.len() {
                 self.look(owner);
             }
         }
@@ -45,14 +59,21 @@ impl Gates {
         if let Err(error) = self.table.set_gate(owner, self.model.admission().gate(owner)) {
             tracing::warn!("cannot set the gate of a service: {error}");
         }
-        let before = std::mem::replace(&mut self.overloaded[owner], pressure.overloaded);
-        if before != pressure.overloaded {
-            let name = &self.model.services()[owner].config.name;
-            if pressure.overloaded {
-                tracing::info!("{name} is overloaded ({}): only higher priorities get in", causes(pressure));
-            } else {
-                tracing::info!("{name} is not overloaded any more");
-            }
+        self.say(owner, pressure);
+    }
+
+    fn say(&mut self, owner: usize, pressure: Pressure) {
+        let said = &mut self.services[owner];
+        let lately = said.at.is_some_and(|at| at.elapsed() < QUIET);
+        if said.overloaded == pressure.overloaded || lately {
+            return;
+        }
+        *said = Said { overloaded: pressure.overloaded, at: Some(Instant::now()) };
+        let name = &self.model.services()[owner].config.name;
+        if pressure.overloaded {
+            tracing::info!("{name} is overloaded ({}): only higher priorities get in", causes(pressure));
+        } else {
+            tracing::info!("{name} is not overloaded any more");
         }
     }
 }

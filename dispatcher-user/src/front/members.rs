@@ -75,8 +75,8 @@ pub fn read(service: &ServiceConfig, secret: &Secret, directory: &Path) -> Resul
     let rules = match &service.members {
         Some(path) => {
             let path = directory.join(path);
-            let text =
-                fs::read_to_string(&path).map_err(|source| MembersError::Read { path: path.clone(), source })?;
+            let text = fs::read_to_string(&path)
+                .map_err(|source| MembersError::Read { path: path.clone(), source })?;
             parse_rules(&text, &path.display().to_string())?
         }
         None => Vec::new(),
@@ -183,9 +183,11 @@ impl Members {
         match name {
             None if self.services.len() == 1 => Ok(0),
             None => Err(MembersError::ServiceMissing(known())),
-            Some(name) => self.services.iter().position(|service| service.config.name == name).ok_or_else(|| {
-                MembersError::UnknownService { name: name.to_owned(), known: known() }
-            }),
+            Some(name) => self
+                .services
+                .iter()
+                .position(|service| service.config.name == name)
+                .ok_or_else(|| MembersError::UnknownService { name: name.to_owned(), known: known() }),
         }
     }
 
@@ -217,7 +219,9 @@ impl Members {
         let guard = self.kernel.as_ref().map(|kernel| kernel.lock());
         let mut rules = self.current(owner).rules().to_vec();
         let before = rules.len();
-        rules.retain(|other| (other.source, other.port, &other.cookie) != (rule.source, rule.port, &rule.cookie));
+        rules.retain(|other| {
+            (other.source, other.port, &other.cookie) != (rule.source, rule.port, &rule.cookie)
+        });
         if rules.len() == before {
             return Err(MembersError::NoSuchRule(rule.to_string()));
         }
@@ -320,5 +324,63 @@ fn remove(trie: &MemberTrie, keys: &[MemberKey]) {
     let failed = keys.iter().filter(|key| trie.delete(key).is_err()).count();
     if failed > 0 {
         tracing::warn!("{failed} old entries of the member-table could not be removed; they hold nobody");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::front::model::tests::config;
+
+    fn members() -> Members {
+        let secret = Secret::new("0123456789abcdef").unwrap();
+        let config = config();
+        let read = |service| read(service, &secret, Path::new("")).unwrap();
+        let tables = config.services.iter().map(read).collect();
+        Members::new(&config, &secret, tables)
+    }
+
+    fn rule(text: &str) -> MemberRule {
+        text.parse().unwrap()
+    }
+
+    fn ceiling(members: &Members, owner: usize) -> u8 {
+        let client: SocketAddr = "198.19.0.1:4147".parse().unwrap();
+        members.current(owner).ceiling(client).get()
+    }
+
+    #[test]
+    fn rules_of_a_service_come_and_go() {
+        let members = members();
+        assert_eq!((ceiling(&members, 0), ceiling(&members, 1)), (3, 5), "the services' own");
+        assert_eq!(members.add(0, rule("198.19.0.0/16 * - 6")).unwrap(), 1);
+        assert_eq!(members.add(0, rule("198.19.0.0/16 4147 A 7")).unwrap(), 2);
+        assert_eq!((ceiling(&members, 0), ceiling(&members, 1)), (7, 5));
+        assert_eq!(members.remove(0, &rule("198.19.0.0/16 4147 A 0")).unwrap(), 1, "whatever the priority");
+        assert_eq!(ceiling(&members, 0), 6);
+        assert_eq!(members.replace(0, vec![rule("198.0.0.0/8 * - 1")]).unwrap(), 1);
+        assert_eq!(ceiling(&members, 0), 1);
+    }
+
+    #[test]
+    fn a_mistake_leaves_the_rules_as_they_were() {
+        let members = members();
+        members.add(0, rule("198.19.0.0/16 * - 6")).unwrap();
+        assert!(members.add(0, rule("198.19.0.0/16 * - 2")).is_err(), "the same conditions twice");
+        let error = members.remove(0, &rule("198.19.0.0/16 9 - 6")).unwrap_err().to_string();
+        assert!(error.starts_with("no such rule: 198.19.0.0/16"), "{error}");
+        assert_eq!(ceiling(&members, 0), 6);
+    }
+
+    #[test]
+    fn a_service_is_named_where_there_are_several() {
+        let members = members();
+        assert_eq!(members.owner(Some("api")).unwrap(), 1);
+        let missing = members.owner(None).unwrap_err().to_string();
+        assert!(missing.contains("web, api"), "{missing}");
+        let unknown = members.owner(Some("x")).unwrap_err().to_string();
+        assert!(unknown.contains("\"x\"") && unknown.contains("web, api"), "{unknown}");
     }
 }

@@ -177,8 +177,7 @@ async fn start(
     let (member_states, stale_rules) = members.load(maps.members, Arc::clone(&service_table))?;
     let ledger = Ledger::map(maps.admission.as_fd()).map_err(FrontError::Ledger)?;
     let admission = Arc::new(Admission::new(config, ledger));
-    let model =
-        Arc::new(Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?);
+    let model = Arc::new(Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?);
     let (loss_sender, losses) = unbounded_channel();
     let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
     let moved = roster.reconcile(config, &model)?;

@@ -440,4 +440,34 @@ pub(super) mod tests {
         assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
         assert_eq!(state.policies[0].bound_server(ClassId(class)), Some(ServerId(0)));
     }
+
+    #[test]
+    fn an_overloaded_service_lets_in_who_is_better_than_the_lowest() {
+        let text = r#"
+            secret = "0123456789abcdef"
+            interface = "eth0"
+            [[server]]
+            name = "server1"
+            address = "198.18.0.11"
+            [[service]]
+            name = "web"
+            vip = ["198.18.0.100"]
+            port = 80
+            [service.admission]
+            connection_limit = 2
+        "#;
+        let model = model_of(&FrontConfig::parse(text, "front.toml").unwrap());
+        model.set_entry(ServerId(0), entry(11));
+        model.accept(&report("server1", 1), 1_000_000).unwrap();
+        let first = dispatch(&model, 0, "/a").unwrap();
+        assert_eq!(dispatch(&model, 0, "/a").unwrap().evict_below, None);
+        assert!(matches!(judge(&model, 0, "/a"), Judgement::Refused(_)), "equals do not make room");
+        model.members().add(0, "198.18.0.0/24 * - 6".parse().unwrap()).unwrap();
+        let better = dispatch(&model, 0, "/a").unwrap();
+        assert_eq!((better.priority, better.evict_below), (6, Some(6)));
+        model.evicted(0, first.priority);
+        assert_eq!(model.admission().entry(0).open, [0, 0, 0, 1, 0, 0, 1, 0]);
+        model.closed(0, 6);
+        assert_eq!(dispatch(&model, 0, "/a").unwrap().evict_below, None);
+    }
 }

@@ -194,16 +194,94 @@ impl Admission {
 #[must_use]
 pub fn causes(pressure: Pressure) -> String {
     let Causes { connections, load, cpu, listen_overflows } = pressure.causes;
-    let words = [
-        (connections, "connections"),
-        (load, "load"),
-        (cpu, "cpu"),
-        (listen_overflows, "listen overflows"),
-    ];
+    let words =
+        [(connections, "connections"), (load, "load"), (cpu, "cpu"), (listen_overflows, "listen overflows")];
     words.iter().filter(|(holds, _)| *holds).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves a list or a budget one step behind at worst.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatcher_common::{
+        address::Address,
+        filter::{Filter, FlowKey, state},
+    };
+    use dispatcher_core::admission::{VictimCollector, Way};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn admission(keys: &str) -> Admission {
+        let text = format!(
+            "secret = \"0123456789abcdef\"\ninterface = \"eth0\"\n[[server]]\nname = \"server1\"\naddress = \"198.18.0.11\"\n\
+             [[service]]\nname = \"web\"\nvip = [\"198.18.0.100\"]\nport = 80\n{keys}"
+        );
+        Admission::new(&FrontConfig::parse(&text, "front.toml").unwrap(), Ledger::in_memory())
+    }
+
+    fn priority(level: u8) -> Priority {
+        Priority::new(level).unwrap()
+    }
+
+    #[test]
+    fn without_admission_everyone_comes_in_and_is_counted() {
+        let admission = admission("");
+        admission.set_pressure(0, Pressure { overloaded: true, ..Pressure::default() }, 0);
+        for _ in 0..3 {
+            assert_eq!(admission.judge(0, priority(0)), Ruling::Admit);
+            admission.admitted(0, priority(0));
+        }
+        assert_eq!((admission.entry(0).total(), admission.gate(0)), (3, 0));
+        assert_eq!(admission.tallies(0).of(0).admitted(), 3);
+    }
+
+    #[test]
+    fn the_better_exceed_the_limit_by_a_quarter_when_nobody_may_give_way() {
+        let admission = admission("[service.admission]\nconnection_limit = 8\n");
+        admission.set_pressure(0, Pressure::default(), 8);
+        let mut admitted = 0;
+        while admission.judge(0, priority(if admitted < 8 { 1 } else { 5 })) != Ruling::Refuse {
+            admission.admitted(0, priority(if admitted < 8 { 1 } else { 5 }));
+            admitted += 1;
+        }
+        assert_eq!(admitted, 11, "the limit, a quarter of it, and the one who finds that out");
+        assert_eq!(admission.judge(0, priority(1)), Ruling::Refuse);
+    }
+
+    #[test]
+    fn a_refusal_says_how_and_when_to_try_again() {
+        let admission = admission(
+            "[service.admission]\nretry_after = \"7s\"\nrefusals = { 0 = \"drop\", 2 = \"reset\" }\n",
+        );
+        let way = |level| admission.refused(0, priority(level)).way;
+        assert_eq!([way(0), way(1), way(2)], [Way::Drop, Way::Respond, Way::Reset]);
+        assert_eq!(admission.refusal(0, priority(3)).retry_after, 7 * SECOND);
+        assert_eq!(admission.tallies(0).of(0).refused_first(), 1);
+        assert_eq!(admission.entry(0).ways[..3], [Way::Drop, Way::Respond, Way::Reset].map(Way::code));
+    }
+
+    #[test]
+    fn who_gives_way_is_asked_for_within_the_budget() {
+        let admission = admission("[service.admission]\nmin_age = \"100ms\"\nevictions_per_second = 2\n");
+        let settings = admission.settings(0).unwrap();
+        let mut collector =
+            VictimCollector::new(&settings.eviction, &settings.adjusting, Pressure::default());
+        for port in 1..=3 {
+            let key = FlowKey::new(Address::from_words([0, 0, 0, 9]), port, 0);
+            let filter = Filter { state: state::ESTABLISHED, priority: 2, ..Filter::default() };
+            collector.offer(key, &filter, 1_000_000_000);
+        }
+        admission.set_victims(0, collector.finish());
+        assert_eq!(admission.entry(0).lowest_ready, 2);
+        let newcomer = "198.18.0.1".parse().unwrap();
+        let victim = |below| admission.victim(0, priority(below), newcomer, 5 * SECOND);
+        assert!(victim(2).is_none(), "equals stay");
+        assert!(victim(3).is_some() && victim(3).is_some());
+        assert!(victim(3).is_none(), "two in a second are enough");
+    }
 }

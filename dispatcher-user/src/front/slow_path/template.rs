@@ -11,8 +11,8 @@ use dispatcher_common::{
 };
 
 use super::frame::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, IPV4_LEN, IPV6_LEN, TCP_LEN, Timestamps, flags, load16,
-    set_macs, source_mac, store16,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, IPV4_LEN, IPV6_LEN, TCP_LEN, Timestamps, flags,
+    load16, set_macs, source_mac, store16,
 };
 
 /// Longest headers below TCP.

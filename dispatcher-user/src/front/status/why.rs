@@ -47,7 +47,9 @@ impl Status {
         };
         match parse_head(text.as_bytes(), HEAD_LIMIT) {
             Head::Complete(head) => Reply::of(self.steps(owner, request, &head)),
-            other => Reply::refuse(format_args!("no client could send this: {other:?}; check --url and --cookie")),
+            other => {
+                Reply::refuse(format_args!("no client could send this: {other:?}; check --url and --cookie"))
+            }
         }
     }
 
@@ -65,7 +67,10 @@ impl Status {
         steps.push(Step::new("priority", member.priority, basis(&member)));
         steps.push(self.ruling_step("at the request", owner, member.priority));
         let class = service.classes.classify(head);
-        let name = service.classes.name(class).map_or_else(|| class.0.to_string(), |name| format!("{class:?} {name}"));
+        let name = service
+            .classes
+            .name(class)
+            .map_or_else(|| class.0.to_string(), |name| format!("{class:?} {name}"));
         steps.push(Step::new("class", name, format_args!("target {}", head.target)));
         steps.push(self.server_step(owner, class));
         steps
@@ -162,4 +167,37 @@ fn head_text(request: &WhyRequest) -> Result<String, String> {
     }
     text.push_str("\r\n");
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(url: &str, cookies: &[&str]) -> Result<String, String> {
+        head_text(&WhyRequest {
+            service: None,
+            source: "198.18.0.1:4147".parse().unwrap(),
+            cookies: cookies.iter().map(ToString::to_string).collect(),
+            url: url.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_question_becomes_a_request() {
+        for (url, host, target) in [
+            ("/a?b", "localhost", "/a?b"),
+            ("http://example.org", "example.org", "/"),
+            ("http://example.org:8080/x/y", "example.org:8080", "/x/y"),
+        ] {
+            let text = text(url, &["a=1; b=2", "c=3"]).unwrap();
+            let Head::Complete(head) = parse_head(text.as_bytes(), HEAD_LIMIT) else { panic!("{text}") };
+            assert_eq!((head.host, head.target, head.cookies().count()), (Some(host), target, 3));
+        }
+    }
+
+    #[test]
+    fn what_no_client_could_send_is_refused() {
+        assert!(text("https://example.org/", &[]).unwrap_err().contains("https"));
+        assert!(text("/", &["a=1\r\nX: y"]).unwrap_err().contains("line break"));
+    }
 }

@@ -402,12 +402,18 @@ fn a_refused_client_is_told_in_the_way_that_is_set() {
         match (way, &left[..]) {
             (Way::Respond, [answer]) => {
                 let text = String::from_utf8(answer.payload().to_vec()).unwrap();
-                assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 5\r\n"), "{text}");
+                assert!(
+                    text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nRetry-After: 5\r\n"),
+                    "{text}"
+                );
                 assert_eq!(answer.frame.flags, flags::ACK | flags::PSH | flags::FIN);
                 assert_eq!(filter.unwrap().state, state::ANSWERED);
             }
             (Way::Reset, [reset]) => {
-                assert_eq!((reset.side, reset.frame.flags, reset.frame.seq), (Side::Client, flags::RST, 5001));
+                assert_eq!(
+                    (reset.side, reset.frame.flags, reset.frame.seq),
+                    (Side::Client, flags::RST, 5001)
+                );
                 assert_eq!(filter, None);
             }
             (Way::Drop, []) => assert_eq!(filter, None, "the client sends it again, and it is judged anew"),
@@ -420,9 +426,11 @@ fn a_refused_client_is_told_in_the_way_that_is_set() {
 
 #[test]
 fn a_refused_head_in_two_segments_is_never_met_with_silence() {
-    for (way, expected) in
-        [(Way::Respond, flags::ACK | flags::PSH | flags::FIN), (Way::Reset, flags::RST), (Way::Drop, flags::RST)]
-    {
+    for (way, expected) in [
+        (Way::Respond, flags::ACK | flags::PSH | flags::FIN),
+        (Way::Reset, flags::RST),
+        (Way::Drop, flags::RST),
+    ] {
         let mut world = World::new();
         *world.dispatch.way.lock().unwrap() = way;
         world.client(&part(REFUSED, 0, 20));
