@@ -130,7 +130,7 @@ impl Admission {
     }
 
     /// Judges a newcomer. Where it takes the place of someone but nobody may be evicted now, it comes in all the same, up to a
-    /// bound.
+    /// bound; not so when it is the load that is too much for it.
     #[must_use]
     pub fn judge(&self, owner: usize, priority: Priority) -> Ruling {
         if self.settings(owner).is_none() {
@@ -139,8 +139,10 @@ impl Admission {
         let entry = self.ledger.entry(owner);
         let ruling = entry.judge(priority.get());
         let is_full = entry.limit != u64::MAX && entry.total() > entry.limit + entry.limit / OVERSHOOT_ONE_IN;
+        // Load has a bound for each priority already.
+        let is_bounded = is_full || !entry.is_full();
         match ruling {
-            Ruling::Evict(_) if is_full && !self.has_victim(owner, priority) => Ruling::Refuse,
+            Ruling::Evict(_) if is_bounded && !self.has_victim(owner, priority) => Ruling::Refuse,
             ruling => ruling,
         }
     }
