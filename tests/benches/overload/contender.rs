@@ -12,17 +12,24 @@ use tests::{
 /// What the servers need for a request; each does one at a time.
 const SERVICE: Duration = Duration::from_millis(10);
 
-/// Requests that a server may hold before everybody is refused there. A tenth of a second of work: more would only make those wait
-/// who are served, and less would leave servers idle between two reports.
-const LOAD_BOUND: &str = "8x";
+/// Requests that every server holds when everybody is refused.
+const LOAD_BOUND: &str = "3x";
 
-/// Far below the bound: a class may make its server busier than others by so much.
+/// Of the bound, in percent. The medium level is refused from 16 ms of work on, the low one from 9 ms: the one has a request behind
+/// the one that is served, the other what would be idle. More would only make those wait who are let in.
+const LOAD_RESERVE: u32 = 80;
+
+/// Of the bound, in percent: much less than a request. Whoever waits for T to fall further lets in a burst afterwards.
+const HYSTERESIS: u32 = 5;
+
+/// Below the bound, as the least busy server decides about overload and others may hold so much more; above nothing, as it is for
+/// the sake of caches that classes stay where they are.
 const LOAD_THRESHOLD: &str = "2x";
 
 /// One in service and one behind it, so that a server need not wait for the next.
 const HAPROXY_MAXCONN: u32 = 2;
 
-/// As long as a whole queue of ours.
+/// Far below the clients' patience.
 const HAPROXY_TIMEOUT_QUEUE: &str = "500ms";
 
 /// Who meets the load.
@@ -102,10 +109,29 @@ impl Stage {
         load::saturate(rig.host("client")?, &servers, clients, time)
     }
 
-    /// How often overload has begun or ended.
-    pub(crate) fn changes(&self, contender: Contender) -> usize {
-        let log = self.rig(contender).log("front");
-        log.lines().filter(|line| line.contains("overloaded")).count()
+    /// How often overload has begun, and how many flows were evicted.
+    pub(crate) fn events(&self, contender: Contender) -> Result<Events> {
+        let rig = self.rig(contender);
+        if contender != Contender::Admission {
+            return Ok(Events::default());
+        }
+        let sum = |what: &str, key: &str| -> Result<u64> {
+            Ok(rig.show("front", what)?.iter().filter_map(|row| row[key].as_u64()).sum())
+        };
+        Ok(Events { overloads: sum("admission", "overloads")?, evictions: sum("priorities", "evicted")? })
+    }
+}
+
+/// What happened at the front-end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Events {
+    pub(crate) overloads: u64,
+    pub(crate) evictions: u64,
+}
+
+impl Events {
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { overloads: self.overloads - before.overloads, evictions: self.evictions - before.evictions }
     }
 }
 
@@ -135,9 +161,10 @@ fn admission(rig: &Rig) -> Result<String> {
     let rule = |level: Level| format!("{} * - {}\n", level.network(), level.priority());
     fs::write(&path, Level::ALL.map(rule).concat())?;
     let more = std::env::var("DISPATCHER_ADMISSION").unwrap_or_default().replace(';', "\n");
-    let bound =
-        if more.contains("load_bound") { String::new() } else { format!("load_bound = \"{LOAD_BOUND}\"\n") };
-    Ok(format!("members = \"{}\"\n[service.admission]\n{bound}{more}\n", path.display()))
+    let ours =
+        format!("load_bound = \"{LOAD_BOUND}\"\nload_reserve = {LOAD_RESERVE}\nhysteresis = {HYSTERESIS}");
+    let keys = if more.is_empty() { ours } else { more };
+    Ok(format!("members = \"{}\"\n[service.admission]\n{keys}\n", path.display()))
 }
 
 /// As its documentation has it (configuration manual, `maxconn` of servers and `http-request set-priority-class`).

@@ -14,7 +14,7 @@ use crate::{
     point::{Figures, Mix, Point},
 };
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "mix",
     "contender",
     "load",
@@ -26,7 +26,8 @@ const COLUMNS: [&str; 12] = [
     "timed_out",
     "p50_ms",
     "p99_ms",
-    "overload_changes",
+    "overloads",
+    "evictions",
 ];
 
 /// Writes all files.
@@ -51,14 +52,14 @@ fn lines(point: &Point) -> Vec<Vec<String>> {
         line.extend([point.multiple.to_string(), level.map_or("all", Level::name).to_owned()]);
         let figures = [offered, goodput, refused, reset, timed_out, p50_ms, p99_ms];
         line.extend(figures.map(|figure| format!("{figure:.1}")));
-        line.push(point.changes.to_string());
+        line.extend([point.events.overloads, point.events.evictions].map(|count| count.to_string()));
         line
     };
     Level::ALL.into_iter().map(Some).chain([None]).map(level).collect()
 }
 
 fn plots(directory: &Path, mix: Mix, points: &[&Point], capacity: f64) -> io::Result<()> {
-    for contender in Contender::ALL {
+    for contender in Contender::chosen() {
         let slug = match contender {
             Contender::Admission => "ours",
             Contender::Bare => "none",
@@ -74,7 +75,7 @@ fn plots(directory: &Path, mix: Mix, points: &[&Point], capacity: f64) -> io::Re
         plot(&title, "requests/s", curves.collect()).write(&path)?;
     }
     let by_contender = |value: fn(&Point) -> f64| {
-        let curves = Contender::ALL.into_iter().enumerate().map(|(colour, contender)| Curve {
+        let curves = Contender::chosen().into_iter().enumerate().map(|(colour, contender)| Curve {
             label: contender.name().to_owned(),
             look: Look::Distinct(colour + 1),
             points: curve(points, contender, value),

@@ -64,10 +64,10 @@ fn measure(stage: &Stage, contender: Contender, mix: Mix, multiple: f64, capacit
         // All contenders get the same requests at the same times.
         seed: (multiple * 100.0) as u64,
     };
-    let before = stage.changes(contender);
+    let before = stage.events(contender)?;
     let records = load::drive(stage.client(contender)?, stage.target(contender), &load)?;
-    let changes = stage.changes(contender) - before;
-    Ok(Point { contender, mix, multiple, load, records, changes })
+    let events = stage.events(contender)?.since(before);
+    Ok(Point { contender, mix, multiple, load, records, events })
 }
 
 /// DISPATCHER_LOADS takes a few of the loads, for a quick look.

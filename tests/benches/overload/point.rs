@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::load::{Inversions, Level, Load, Outcome, Record, inversions};
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Events};
 
 /// Less than any server needs for a request.
 const SERVICE: Duration = Duration::from_millis(10);
@@ -50,8 +50,7 @@ pub(crate) struct Point {
     pub(crate) multiple: f64,
     pub(crate) load: Load,
     pub(crate) records: Vec<Record>,
-    /// Beginnings and ends of overload.
-    pub(crate) changes: usize,
+    pub(crate) events: Events,
 }
 
 /// Figures of one level, or of all.
@@ -69,8 +68,8 @@ pub(crate) struct Figures {
 impl Point {
     pub(crate) const HEADER: &str = "\
 | mix | contender | load | offered/s | goodput/s | high | medium | low | p99 high ms | medium | low | 503 | reset | timeout | \
-inversions: certain, possible, held | overload changes |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+inversions: certain, possible, held | overloads | evictions |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
     pub(crate) fn row(&self) -> String {
         let all = self.figures(None);
@@ -78,7 +77,7 @@ inversions: certain, possible, held | overload changes |
         let Inversions { certain, possible, held } = self.inversions();
         let percent = |figures: Figures| format!("{:.1} %", 100.0 * figures.served());
         format!(
-            "| {} | {} | {} | {:.0} | {:.0} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {certain}, {possible}, {held} | {} |",
+            "| {} | {} | {} | {:.0} | {:.0} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {certain}, {possible}, {held} | {} | {} |",
             self.mix.name(),
             self.contender.name(),
             self.multiple,
@@ -93,7 +92,8 @@ inversions: certain, possible, held | overload changes |
             all.refused,
             all.reset,
             all.timed_out,
-            self.changes,
+            self.events.overloads,
+            self.events.evictions,
         )
     }
 

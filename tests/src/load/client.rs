@@ -95,7 +95,8 @@ async fn run(session: Session, target: SocketAddr, clock: Clock, log: Arc<Mutex<
         let request = request(session.client.wrapping_add(index as u16), index + 1 == session.due.len());
         let began = clock.now();
         let open = kept.take().filter(is_open);
-        let answered = timeout_at(clock.start + *due + clock.patience, ask(open, source, target, &request));
+        let answered =
+            timeout_at(clock.start + *due + clock.patience, ask_again(open, source, target, &request));
         let (outcome, server) = match answered.await {
             Ok(Ok(answer)) => {
                 kept = answer.kept;
@@ -150,6 +151,22 @@ struct Answer {
 /// Whether a connection that was kept is still good: nothing may have come meanwhile, not even its end.
 fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A kept connection may end just when a request is on its way; then clients ask again on a new one (RFC 9112 section 9.3.1).
+async fn ask_again(
+    kept: Option<TcpStream>,
+    source: Ipv4Addr,
+    target: SocketAddr,
+    request: &str,
+) -> io::Result<Answer> {
+    let was_kept = kept.is_some();
+    match ask(kept, source, target, request).await {
+        Err(error) if was_kept && failure(&error) == Outcome::Reset => {
+            ask(None, source, target, request).await
+        }
+        answer => answer,
+    }
 }
 
 async fn ask(

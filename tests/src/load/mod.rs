@@ -40,7 +40,7 @@ impl Level {
     pub const fn priority(self) -> u8 {
         match self {
             Self::High => 7,
-            Self::Medium => 4,
+            Self::Medium => 3,
             Self::Low => 1,
         }
     }
