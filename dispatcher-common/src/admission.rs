@@ -121,6 +121,13 @@ impl AdmissionEntry {
         }
     }
 
+    /// Whether every refusal is an HTTP response, which the kernel's program does not make.
+    #[inline(always)]
+    #[must_use]
+    pub fn only_responds(&self) -> bool {
+        u64::from_ne_bytes(self.ways) == u64::from_ne_bytes([way::RESPOND; PRIORITIES])
+    }
+
     /// How to say no to this priority.
     #[inline(always)]
     #[must_use]
@@ -228,6 +235,14 @@ mod tests {
         assert_eq!(by_load.judge(3), Ruling::Admit);
         let full = AdmissionEntry { overloaded: 1, ..by_load };
         assert_eq!(full.judge(3), Ruling::Evict(1));
+    }
+
+    #[test]
+    fn one_other_way_is_enough_to_ask_the_program() {
+        let mut entry = AdmissionEntry { ways: [way::RESPOND; PRIORITIES], ..AdmissionEntry::default() };
+        assert!(entry.only_responds());
+        entry.ways[7] = way::DROP;
+        assert!(!entry.only_responds());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod block;
 pub mod checksum;
 pub mod cookie;
 pub mod counter;

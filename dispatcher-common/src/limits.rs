@@ -22,9 +22,11 @@ pub const MAX_PRIORITY: u8 = 7;
 /// Number of priorities.
 pub const PRIORITIES: usize = MAX_PRIORITY as usize + 1;
 
-/// Entries of the member-table's trie: 100 000 rules twice, while new ones take the place of old ones, and what nested
-/// prefixes with ports add.
-pub const MAX_MEMBER_ENTRIES: usize = 1 << 18;
+/// Lines of one half of the member-table, two blocks each: 100 000 rules fill them to four tenths, and 64 bytes each make 8 MiB.
+pub const MAX_MEMBER_LINES: usize = 1 << 17;
+
+/// Hints of one half of the member-table, eight bytes each: few groups of clients share one by chance.
+pub const MAX_MEMBER_HINTS: usize = 1 << 17;
 
 /// Bytes of one ticket in the TCP header. The MSS that the front-end advertises is smaller by this much, so that a full-sized
 /// first segment still fits the MTU with its ticket.

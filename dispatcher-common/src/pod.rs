@@ -3,8 +3,8 @@
 use crate::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    block::{MemberHint, MemberLevels, MemberLine},
     filter::{Filter, FlowKey},
-    member::{MemberEntry, MemberKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::{BackSettings, FrontSettings},
@@ -36,6 +36,7 @@ pods!(
     PriorityStats,
     SourceKey,
     SourceRate,
-    MemberKey,
-    MemberEntry,
+    MemberLine,
+    MemberLevels,
+    MemberHint,
 );

@@ -4,19 +4,24 @@
 
 use std::time::Duration;
 
-use dispatcher_core::policy::{Context, NAMES};
-use dispatcher_sim::{contender::Contender, run, settings::Settings, span::Span};
+use dispatcher_core::policy::{Context, NAMES, TableKind};
+use dispatcher_sim::{
+    contender::{Contender, DEFAULT_CLASSES},
+    run,
+    settings::Settings,
+    span::Span,
+};
 use nix::time::{ClockId, clock_gettime};
 
 fn main() {
     let mut settings = Settings::default();
     settings.run.requests = 2_000_000;
     println!("{:24} {:>14} {:>14}", "M requests/s", "100 ms", "10 ms");
-    for name in NAMES {
-        let mut contender = Contender::named(name);
-        if *name != Context::NAME {
-            contender.classes = 1;
-        }
+    let tables = [TableKind::Weighted, TableKind::Sticky, TableKind::Replicated];
+    let ours = tables.map(|table| Contender::context(table, DEFAULT_CLASSES));
+    let others = NAMES.iter().filter(|name| **name != Context::NAME);
+    let others = others.map(|name| Contender { classes: 1, ..Contender::named(name) });
+    for contender in ours.into_iter().chain(others) {
         let rates = [100, 10].map(|ms| {
             settings.front.period = Span::ms(ms);
             let started = cpu_time();
@@ -24,6 +29,7 @@ fn main() {
             let requests = (settings.run.requests + settings.run.warm_up) as f64;
             requests / (cpu_time() - started).as_secs_f64() / 1e6
         });
+        let name = contender.to_string();
         println!("{name:24} {:14.2} {:14.2}", rates[0], rates[1]);
     }
 }

@@ -77,7 +77,7 @@ impl Contender {
         } else if let Ok(classes) = parameter.parse() {
             self.classes = classes;
         } else {
-            self.policy.load_threshold = threshold(parameter)?;
+            self.policy.load_threshold = Some(threshold(parameter)?);
         }
         (self.classes > 0).then_some(())
     }
@@ -107,8 +107,8 @@ impl fmt::Display for Contender {
         match policy.name.as_str() {
             Context::NAME => {
                 write!(f, " {}, K={classes}", table_name(policy.table))?;
-                match policy.load_threshold {
-                    threshold if threshold == LoadThreshold::default() => Ok(()),
+                match policy.load_threshold() {
+                    threshold if threshold == policy.table.load_threshold() => Ok(()),
                     LoadThreshold::Requests(count) => write!(f, ", {count}x"),
                     LoadThreshold::Work(work) => write!(f, ", {}", humantime::format_duration(work)),
                 }
@@ -125,7 +125,9 @@ fn table_kind(word: &str) -> Option<TableKind> {
         .find(|&kind| table_name(kind) == word)
 }
 
-fn table_name(kind: TableKind) -> &'static str {
+/// The word for a table, in configurations too.
+#[must_use]
+pub fn table_name(kind: TableKind) -> &'static str {
     match kind {
         TableKind::Faithful => "faithful",
         TableKind::Sticky => "sticky",
@@ -150,7 +152,9 @@ mod tests {
         for (text, shown) in [
             ("context:faithful:50", "context faithful, K=50"),
             ("context:100:sticky:16x", "context sticky, K=100, 16x"),
-            ("context:weighted:128:72x", "context weighted, K=128, 72x"),
+            ("context", "context weighted, K=20"),
+            ("context:48x:128", "context weighted, K=128, 48x"),
+            ("context:128:weighted:72x", "context weighted, K=128"),
             ("context:sticky:600ms", "context sticky, K=20, 600ms"),
             ("lard:55/65", "lard 55/65"),
             ("lard-r", "lard-r 25/65"),

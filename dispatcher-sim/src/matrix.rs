@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use dispatcher_core::policy::{Lard, LardR, LoadThreshold, TableKind, UnknownPolicy};
+use dispatcher_core::policy::{Lard, LardR, TableKind, UnknownPolicy};
 
 use crate::{
     batch::{self, Job},
@@ -16,9 +16,6 @@ use crate::{
 /// Classes by which our policy knows service times; of entries it has a weight for each server and 64 hot targets, where LARD
 /// needs one for each context.
 const CLASSES: u16 = 128;
-
-/// T_load of our policy. Weights even out demand, so that it may wait longer for a home than other tables should.
-const LOAD_THRESHOLD: LoadThreshold = LoadThreshold::Requests(72);
 
 /// What ails the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +95,10 @@ impl Cell {
     }
 }
 
-/// Ours with weights.
+/// Ours: the default table.
 #[must_use]
 pub fn ours() -> Contender {
-    let mut contender = Contender::context(TableKind::Weighted, CLASSES);
-    contender.policy.load_threshold = LOAD_THRESHOLD;
-    contender
+    Contender::context(TableKind::default(), CLASSES)
 }
 
 /// Those that ours is compared with.

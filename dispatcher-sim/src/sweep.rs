@@ -178,7 +178,9 @@ impl Sweep {
             Parameter::DelayMs => front.delay = ms,
             Parameter::MissMs => cluster.miss = ms,
             Parameter::Classes => contender.classes = (whole as u16).max(1),
-            Parameter::LoadThreshold => contender.policy.load_threshold = LoadThreshold::Requests(whole),
+            Parameter::LoadThreshold => {
+                contender.policy.load_threshold = Some(LoadThreshold::Requests(whole))
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ fn round_robin_gains_no_hits_from_more_servers() {
 
 #[test]
 fn lard_and_ours_gain_hits_from_more_servers() {
-    for contender in ["lard:25/65", "lard-r", "context:sticky:100"] {
+    for contender in ["lard:25/65", "lard-r", "context:sticky:100", "context"] {
         let contender = contender.parse().unwrap();
         let rates = [2, 4, 8, 16].map(|servers| hit_rate(servers, &contender));
         assert!(rates.is_sorted() && rates[0] < 0.21 && rates[3] > 0.98, "{contender}: {rates:?}");

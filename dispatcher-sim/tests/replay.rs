@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dispatcher_core::policy::TableKind;
 use dispatcher_sim::{
     catalogue,
     contender::Contender,
@@ -119,11 +120,26 @@ fn advice_names_the_fewest_classes_that_are_as_good() {
     write_log(&settings, 60_000, &mut log);
     let log = String::from_utf8(log).unwrap();
     let settings = ReplaySettings { cache: bytesize::ByteSize::kib(400), ..ReplaySettings::default() };
-    let (_, results) =
-        replayed(&settings, &["round-robin", "context:10", "context:50", "context:1000"], &log);
+    let (_, results) = replayed(
+        &settings,
+        &["round-robin", "context:sticky:10", "context:sticky:50", "context:sticky:1000"],
+        &log,
+    );
     let advice = replay::advise(&results).unwrap();
     let best = results[1..].iter().map(|(_, outcome)| outcome.hit_rate).fold(0.0, f64::max);
     assert!(advice.outcome.hit_rate >= best - 0.005 && advice.contender.classes < 1000, "{advice:?}");
+}
+
+#[test]
+fn advice_prefers_the_default_table_where_both_are_as_good() {
+    let mut log = Vec::new();
+    write_log(&Settings::default(), 20_000, &mut log);
+    let log = String::from_utf8(log).unwrap();
+    // Memories hold everything, so all miss each object once.
+    let (_, results) =
+        replayed(&ReplaySettings::default(), &["context:sticky:10", "context:sticky:50", "context"], &log);
+    let policy = replay::advise(&results).unwrap().contender.policy;
+    assert_eq!((policy.table, policy.load_threshold), (TableKind::Weighted, None));
 }
 
 fn real_log() -> Option<PathBuf> {

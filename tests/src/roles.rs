@@ -17,7 +17,7 @@ pub struct FrontOptions {
     pub mode: String,
     /// `context` or `round-robin`.
     pub policy: String,
-    /// `sticky` or `faithful`; written for `context` only.
+    /// `sticky`, `faithful`, `replicated` or `weighted`; written for `context` only.
     pub table: String,
     /// `48x` or a duration.
     pub load_threshold: String,

@@ -79,7 +79,7 @@ impl PolicyKeys {
             prequal: prequal(source, self.rif_quantile, self.probe_pool)?,
             name: self.policy.map_or(default.name, Spanned::into_inner),
             table: self.table.map_or(default.table, |word| word.into_inner().into()),
-            load_threshold: self.load_threshold.map_or(default.load_threshold, |value| value.into_inner().0),
+            load_threshold: self.load_threshold.map(|value| value.into_inner().0),
         })
     }
 

@@ -89,8 +89,8 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!((&service.members, &service.signed_cookie, &service.admission), (&None, &None, &None));
     assert_eq!((service.servers.as_slice(), service.priority.get()), (&[ServerId(0)][..], 3));
     assert_eq!((service.hash_classes, service.class_key), (20, ClassKey::Path));
-    assert_eq!((service.policy.name.as_str(), service.policy.table), ("context", TableKind::Sticky));
-    assert_eq!(service.policy.load_threshold, LoadThreshold::Requests(48));
+    assert_eq!((service.policy.name.as_str(), service.policy.table), ("context", TableKind::Weighted));
+    assert_eq!(service.policy.load_threshold(), LoadThreshold::Requests(72));
 }
 
 #[test]
@@ -131,7 +131,9 @@ fn every_way_to_keep_the_table_has_a_word() {
         ("weighted", TableKind::Weighted),
     ] {
         let config = front("#SERVICE", &format!("table = \"{word}\"")).unwrap();
-        assert_eq!(config.services[0].policy.table, kind);
+        let policy = &config.services[0].policy;
+        let requests = if word == "weighted" { 72 } else { 48 };
+        assert_eq!((policy.table, policy.load_threshold()), (kind, LoadThreshold::Requests(requests)));
     }
 }
 
@@ -150,7 +152,7 @@ fn every_policy_is_accepted_with_its_own_parameters() {
         match (name, more.is_empty()) {
             ("context", false) => {
                 expected.table = TableKind::Replicated;
-                expected.load_threshold = LoadThreshold::Work(Duration::from_millis(600));
+                expected.load_threshold = Some(LoadThreshold::Work(Duration::from_millis(600)));
             }
             ("lard" | "lard-r", false) => {
                 expected.lard = LardSettings { t_low: 55, t_high: 66, max_targets: 1000, ..expected.lard };

@@ -1,5 +1,5 @@
 //! The packet classifier: which priority a client has, by its address, its port and its cookies (Fig. 2, Table 1 of the paper).
-//! Owns the rules, their text, their order and their compiled form for the kernel's trie; reading files and writing maps is
+//! Owns the rules, their text, their order and their compiled form for the kernel's table; reading files and writing maps is
 //! elsewhere.
 //!
 //! A rule that names a port is as good as the client's honesty: ports are chosen by clients, and so are cookies that nobody

@@ -48,7 +48,8 @@ impl Prefix {
 
     /// The trie's key of the clients there.
     pub(super) fn key(self, scope: Scope, port: u16) -> MemberKey {
-        MemberKey::new(scope, port.to_be(), address::in_packet(self.bits), self.len)
+        let (port_be, address) = (port.to_be(), address::in_packet(self.bits));
+        MemberKey { scope, port_be, address, prefix_bits: self.len }
     }
 }
 

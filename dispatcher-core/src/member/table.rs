@@ -1,5 +1,5 @@
 //! The member-table of one service: its rules, ready to be asked. Owns which rule counts, the highest that a client can get
-//! (what the kernel says at a SYN), and the entries of the kernel's trie; writing these into maps is elsewhere.
+//! (what the kernel says at a SYN), and the entries of the kernel's table; writing these into maps is elsewhere.
 //!
 //! Order: a signed cookie before every rule; then the longest source prefix first; at equal prefixes a rule for the client's
 //! port before one for any; then a cookie's name and value before its name before no cookie. A rule whose cookie the request
@@ -8,8 +8,8 @@
 use std::{cmp::Reverse, collections::BTreeSet, net::SocketAddr};
 
 use dispatcher_common::{
-    limits::MAX_MEMBER_ENTRIES,
-    member::{ANY_PORT, MemberEntry, MemberKey, Scope},
+    limits::MAX_MEMBER_LINES,
+    member::{ANY_PORT, MemberKey, Scope},
 };
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
@@ -19,9 +19,9 @@ use crate::{http::RequestHead, ids::Priority};
 /// Most rules of one service.
 pub const MAX_RULES: usize = 100_000;
 
-/// Most entries that rules may compile to: the kernel's trie has room for old and new ones while they change places. It is
-/// shared, so services together must fit too.
-pub const MAX_ENTRIES: usize = MAX_MEMBER_ENTRIES / 2;
+/// Most entries that rules may compile to: one for each line of the kernel's table, which fills it by half. Services share it, so
+/// together they must fit too.
+pub const MAX_ENTRIES: usize = MAX_MEMBER_LINES;
 
 /// Rules of one service. Immutable: a change makes a new one.
 #[derive(Debug, Clone)]
@@ -147,13 +147,10 @@ impl MemberTable {
         }
     }
 
-    /// Keys and values of the kernel's trie.
+    /// What the kernel's program looks up: the ceiling of each prefix, by port.
     #[must_use]
-    pub fn entries(&self, scope: Scope) -> Vec<(MemberKey, MemberEntry)> {
-        let entry = |entry: &Entry| {
-            let value = MemberEntry { ceiling: entry.ceiling.get(), ..MemberEntry::default() };
-            (entry.prefix.key(scope, entry.port), value)
-        };
+    pub fn entries(&self, scope: Scope) -> Vec<(MemberKey, Priority)> {
+        let entry = |entry: &Entry| (entry.prefix.key(scope, entry.port), entry.ceiling);
         self.entries.iter().map(entry).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Tests of the member-table: Table 1 of the paper, the order of rules, their text, signed cookies, and that the kernel's trie
+//! Tests of the member-table: Table 1 of the paper, the order of rules, their text, signed cookies, and that the kernel's table
 //! says what the rules say.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use dispatcher_common::member::{ANY_PORT, MemberEntry, MemberKey, Scope};
+use dispatcher_common::member::{ANY_PORT, MemberKey, Scope};
 use ipnet::IpNet;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -142,7 +142,7 @@ fn everything_of_one_family_is_nothing_of_the_other() {
         {
             assert_eq!(classify(&table, from, ""), expected, "{text}: {from}");
             assert_eq!(table.ceiling(client(from)), priority(expected), "{text}: {from}");
-            assert_eq!(Trie::of(&table).ceiling(client(from)), priority(expected), "{text}: {from}");
+            assert_eq!(Kernel::of(&table).ceiling(client(from)), priority(expected), "{text}: {from}");
         }
     }
 }
@@ -210,7 +210,7 @@ fn a_table_refuses_rules_for_the_same_clients_and_rules_that_cannot_be_written()
 }
 
 #[test]
-fn a_table_without_rules_needs_no_trie() {
+fn a_table_without_rules_needs_no_look_up() {
     let empty = table("");
     assert!(empty.is_empty() && !empty.has_ports() && empty.entries(SCOPE).is_empty());
     assert_eq!(empty.ceiling(client("1.2.3.4:5")), DEFAULT);
@@ -283,7 +283,7 @@ fn a_good_signature_goes_before_all_rules_and_a_bad_one_is_told() {
     assert_eq!(table.ceiling(from), Priority::HIGHEST);
     assert!(!table.is_empty() && !table.has_ports());
     for from in ["1.2.3.4:5", "[2001:db8::1]:5"] {
-        assert_eq!(Trie::of(&table).ceiling(client(from)), Priority::HIGHEST);
+        assert_eq!(Kernel::of(&table).ceiling(client(from)), Priority::HIGHEST);
     }
 }
 
@@ -291,11 +291,11 @@ fn a_good_signature_goes_before_all_rules_and_a_bad_one_is_told() {
 fn keys_are_what_the_kernel_builds_from_a_packet() {
     let rules = "10.1.0.0/16 80 - 5\n2001:db8::/32 * - 4";
     let entries: HashMap<_, _> = table(rules).entries(SCOPE).into_iter().collect();
-    let value = |ceiling| Some(MemberEntry { ceiling, ..MemberEntry::default() });
     let ipv4 = address::in_packet(address::bits("10.1.0.0".parse().unwrap()));
     let ipv6 = address::in_packet(0x2001_0db8 << 96);
-    assert_eq!(entries.get(&MemberKey::new(SCOPE, 80_u16.to_be(), ipv4, 112)).copied(), value(5));
-    assert_eq!(entries.get(&MemberKey::new(SCOPE, ANY_PORT, ipv6, 32)).copied(), value(4));
+    let key = |port_be, address, prefix_bits| MemberKey { scope: SCOPE, port_be, address, prefix_bits };
+    assert_eq!(entries.get(&key(80_u16.to_be(), ipv4, 112)), Some(&priority(5)));
+    assert_eq!(entries.get(&key(ANY_PORT, ipv6, 32)), Some(&priority(4)));
     assert_eq!(entries.len(), 2);
 }
 
@@ -328,22 +328,21 @@ fn a_wide_prefix_with_many_ports_is_refused_before_it_fills_memory() {
 }
 
 /// A longest-prefix look-up as the kernel's program does it.
-struct Trie {
-    entries: HashMap<MemberKey, MemberEntry>,
+struct Kernel {
+    entries: HashMap<MemberKey, Priority>,
 }
 
-impl Trie {
+impl Kernel {
     fn of(table: &MemberTable) -> Self {
         let entries = table.entries(SCOPE);
-        let trie = Self { entries: entries.iter().copied().collect() };
-        assert_eq!(trie.entries.len(), entries.len(), "keys are different");
-        trie
+        let kernel = Self { entries: entries.iter().copied().collect() };
+        assert_eq!(kernel.entries.len(), entries.len(), "keys are different");
+        kernel
     }
 
     fn look_up(&self, client: SocketAddr, port: u16) -> Option<Priority> {
         let host = Prefix::host(client.ip());
-        let found = (0..=128).rev().find_map(|len| self.entries.get(&host.cut(len).key(SCOPE, port)))?;
-        Priority::new(found.ceiling)
+        (0..=128).rev().find_map(|len| self.entries.get(&host.cut(len).key(SCOPE, port))).copied()
     }
 
     fn ceiling(&self, client: SocketAddr) -> Priority {
@@ -416,13 +415,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_trie_says_the_ceiling_and_no_request_gets_more(
+    fn the_kernel_says_the_ceiling_and_no_request_gets_more(
         rules in rule_sets(),
         clients in vec((addresses(), select(vec![80_u16, 4147, 5])), 1..20),
         shown in vec(vec(cookies(), 0..3), 1..6),
     ) {
         let table = MemberTable::new(rules.clone(), DEFAULT, None).unwrap();
-        let trie = Trie::of(&table);
+        let trie = Kernel::of(&table);
         let inside = rules.iter().map(|rule| (rule.source.addr(), rule.port.unwrap_or(80)));
         for client in clients.into_iter().chain(inside).map(SocketAddr::from) {
             let ceiling = table.ceiling(client);

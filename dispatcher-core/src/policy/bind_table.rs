@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::{replica_sets::ReplicaSets, server_counts::ServerCounts};
+use super::{LoadThreshold, replica_sets::ReplicaSets, server_counts::ServerCounts};
 use crate::{
     cluster::{Server, ServerView},
     ids::{ClassId, ServerId},
@@ -15,13 +15,25 @@ pub enum TableKind {
     /// It goes back to NULL, as the paper has it.
     Faithful,
     /// It keeps its server, and is first set by the first dispatch of its class.
-    #[default]
     Sticky,
     /// As sticky, but entries follow the work that is asked for instead of reports, and hot classes have more than one
     /// server.
     Replicated,
     /// There is none: [`Weighted`](super::Weighted) finds the server of each target by hashing.
+    #[default]
     Weighted,
+}
+
+impl TableKind {
+    /// T_load where nothing else is said. The paper's 600 is 48 requests at its mean service time of 12.5. Weights even out
+    /// demand, so that a request may wait longer for its home.
+    #[must_use]
+    pub fn load_threshold(self) -> LoadThreshold {
+        match self {
+            Self::Faithful | Self::Sticky | Self::Replicated => LoadThreshold::Requests(48),
+            Self::Weighted => LoadThreshold::Requests(72),
+        }
+    }
 }
 
 /// The bind-table of one service.

@@ -3,9 +3,9 @@
 //!
 //! Source: Chen, Hou, Lee, *A Context-Based Request Dispatching Policy for Layer-7 Web Cluster*, Eq. 1–2, Fig. 7; the sets of
 //! hot classes are ours. State: one entry for each class, and with replica sets at most one more for each server.
-//! Choose it when servers cache and classes differ in what they touch: `faithful` to compare with the paper, `sticky`
-//! when no class is much above one server's share, `replicated` when some are or servers differ in speed. A table of the kind
-//! `weighted` is a policy of its own, [`Weighted`](super::Weighted).
+//! A table of the kind `weighted`, the default, is a policy of its own, [`Weighted`](super::Weighted). Choose this one when whole
+//! classes should stay together: `faithful` to compare with the paper, `sticky` when no class is much above one server's
+//! share, `replicated` when some are or servers differ in speed.
 
 use std::time::Duration;
 
@@ -24,13 +24,6 @@ pub enum LoadThreshold {
     Requests(u32),
     /// Work, in service time.
     Work(Duration),
-}
-
-impl Default for LoadThreshold {
-    /// 48 requests: the paper's 600 at its mean service time of 12.5.
-    fn default() -> Self {
-        Self::Requests(48)
-    }
 }
 
 impl LoadThreshold {

@@ -21,7 +21,7 @@ pub(super) struct HotTarget {
     pub(super) requests: u32,
     /// Their expected service times, each at the home of that moment.
     pub(super) work_us: u64,
-    /// Requests, as a part of a server's fair share (see `weighted::ONE`), when the last window ended.
+    /// Requests, as a part of a server's fair share (see `weighted::ONE`).
     pub(super) share: u64,
     /// Of the last request.
     pub(super) class: ClassId,
@@ -34,6 +34,12 @@ pub(super) struct HotTarget {
 /// The table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct HotTargets(Vec<HotTarget>);
+
+impl HotTarget {
+    pub(super) fn target(&self) -> u64 {
+        self.target
+    }
+}
 
 impl HotTargets {
     /// Counts a request and gives what is known of its target.
@@ -72,6 +78,13 @@ impl HotTargets {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Gives `target` a home, if it is one of them.
+    pub(super) fn give(&mut self, target: u64, home: ServerId) {
+        if let Some(hot) = self.0.iter_mut().find(|hot| hot.target == target) {
+            hot.given = Some(home);
+        }
     }
 
     /// Ends a window.

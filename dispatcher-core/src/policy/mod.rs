@@ -93,6 +93,17 @@ pub struct Choice {
     pub outcome: Outcome,
 }
 
+/// A target that is asked for much, and its home.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HotHome {
+    /// See [`Classified::target_or_class`].
+    pub target: u64,
+    /// The home it was given.
+    pub server: ServerId,
+    /// Its requests, where 1.0 is a server's fair share of all.
+    pub share: f64,
+}
+
 /// A dispatching policy of one service.
 pub trait Policy: Debug + Send {
     /// The name that a configuration gives.
@@ -116,6 +127,17 @@ pub trait Policy: Debug + Send {
     fn bound_server(&self, class: ClassId) -> Option<ServerId> {
         let _ = class;
         None
+    }
+
+    /// The weight of `server`, where 1.0 is the mean, if the policy hashes targets by weights.
+    fn weight(&self, server: ServerId) -> Option<f64> {
+        let _ = server;
+        None
+    }
+
+    /// Targets whose home is not found by hashing, the hottest first.
+    fn hot_homes(&self) -> Vec<HotHome> {
+        Vec::new()
     }
 
     /// Entries that the front-end keeps for it now: pairs of a class or target and one of its servers.

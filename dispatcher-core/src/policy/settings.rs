@@ -30,8 +30,8 @@ pub struct PolicySettings {
     pub name: String,
     /// How `context` keeps its table.
     pub table: TableKind,
-    /// T_load of `context`.
-    pub load_threshold: LoadThreshold,
+    /// T_load of `context`; `None` for the table's own.
+    pub load_threshold: Option<LoadThreshold>,
     /// Limits of `lard` and `lard-r`.
     pub lard: LardSettings,
     /// How much of its even share `bounded-hash` lets a server hold, in percent.
@@ -45,7 +45,7 @@ impl Default for PolicySettings {
         Self {
             name: Context::NAME.into(),
             table: TableKind::default(),
-            load_threshold: LoadThreshold::default(),
+            load_threshold: None,
             lard: LardSettings::default(),
             balance_factor_percent: 125,
             prequal: PrequalSettings::default(),
@@ -62,6 +62,12 @@ pub struct UnknownPolicy {
 }
 
 impl PolicySettings {
+    /// T_load of `context`: as set, else the table's own.
+    #[must_use]
+    pub fn load_threshold(&self) -> LoadThreshold {
+        self.load_threshold.unwrap_or_else(|| self.table.load_threshold())
+    }
+
     /// Builds the policy for a service with `class_count` classes from `base` on.
     ///
     /// # Errors
@@ -69,11 +75,11 @@ impl PolicySettings {
     pub fn build(&self, base: ClassId, class_count: usize) -> Result<Box<dyn Policy>, UnknownPolicy> {
         let policy: Box<dyn Policy> = match self.name.as_str() {
             Context::NAME if self.table == TableKind::Weighted => {
-                Box::new(Weighted::new(self.load_threshold))
+                Box::new(Weighted::new(self.load_threshold()))
             }
             Context::NAME => {
                 let table = BindTable::new(self.table, base, class_count);
-                Box::new(Context::new(table, self.load_threshold))
+                Box::new(Context::new(table, self.load_threshold()))
             }
             Lard::NAME => Box::new(Lard::new(self.lard)),
             LardR::NAME => Box::new(LardR::new(self.lard)),

@@ -5,10 +5,12 @@
 //! that its server holds more than the least busy. So it is always the same few targets, those near a border, that leave a busy
 //! server for the same other one, and are soon cached there. As in Fig. 7 of the paper a request is moved when the server holds
 //! T_load more than the least busy: to the second nearest server if that one holds half of this at most, else to the
-//! least busy. A target above three tenths of a server's fair share is moved for a quarter of T_load: it is worth its place in
-//! two memories.
+//! least busy. That is also how a change is met before it is measured: each request moved takes a little weight from its home
+//! to the least busy server, and a hot target is at home there from then on. A target above three tenths of a server's fair
+//! share, as in a flash crowd, keeps its home but is moved for a quarter of T_load: it is worth its place in several memories.
+//! Its demand counts where it is served, or its home would lose all others for what others do.
 //!
-//! At the end of a window of requests every weight moves so that the demands (expected service times, by home) become even. Where
+//! At the end of a window of requests, the first of which are short, every weight moves so that the demands (expected service times, by home) become even. Where
 //! some targets are hot, even demands leave their servers with few others, and with memory that is not used. So a few hot
 //! targets move from the server of the least weight to that of the largest. A slow server thus gives its hot
 //! targets away first and keeps, for its memory, many that are asked for seldom.
@@ -23,7 +25,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::{
-    Choice, Classified, Context, LoadThreshold, Outcome, Policy,
+    Choice, Classified, Context, HotHome, LoadThreshold, Outcome, Policy,
     hot_targets::{HotTarget, HotTargets},
     rendezvous::distance,
 };
@@ -41,18 +43,21 @@ const WEIGHTS: (u64, u64) = (ONE / 64, ONE * 64);
 /// A weight counts one in so many less for each T_load.
 const DISCOUNT_ONE_IN: u64 = 32;
 
-/// Requests of a window for each server.
-const WINDOW_PER_SERVER: u32 = 512;
+/// Requests for each server of the first window and of the longest; each has twice those of the one before.
+const WINDOWS_PER_SERVER: (u32, u32) = (32, 512);
 
-/// A weight moves by a fifth of what would make its server's demand even, and by a quarter of 1 at most.
-const GAIN_ONE_IN: i64 = 5;
+/// A weight moves by an eighth of what would make its server's demand even, and by a quarter of 1 at most.
+const GAIN_ONE_IN: i64 = 8;
 const MAX_STEP: i64 = ONE as i64 / 4;
+
+/// What a request that is moved takes from the weight of its home.
+const NUDGE: u64 = ONE / 1024;
 
 /// A target with so much of a server's fair share may get another home.
 const HOT_SHARE: u64 = ONE / 16;
 
-/// One with so much may have two.
-const TWO_HOMES_SHARE: u64 = ONE * 3 / 10;
+/// One with so much may be in several memories.
+const MANY_HOMES_SHARE: u64 = ONE * 3 / 10;
 
 /// Most hot targets that move at the end of a window, and the gap between two weights for which none does.
 const MOST_MOVES: u32 = 4;
@@ -88,20 +93,25 @@ pub struct Weighted {
     homes: Vec<Home>,
     hot: HotTargets,
     threshold: LoadThreshold,
+    /// Of this window.
     requests: u32,
+    /// Those of which `hot` has the parts: of this window, half of the one before, and so on.
+    counted: u64,
+    window_per_server: u32,
 }
 
 impl Weighted {
     /// Begins with equal weights.
     #[must_use]
     pub fn new(threshold: LoadThreshold) -> Self {
-        Self { homes: Vec::new(), hot: HotTargets::default(), threshold, requests: 0 }
-    }
-
-    /// The weight of `server`, where 1.0 is the mean.
-    #[must_use]
-    pub fn weight(&self, server: ServerId) -> f64 {
-        self.home(server).weight as f64 / ONE as f64
+        Self {
+            homes: Vec::new(),
+            hot: HotTargets::default(),
+            threshold,
+            requests: 0,
+            counted: 0,
+            window_per_server: WINDOWS_PER_SERVER.0,
+        }
     }
 
     fn home(&self, server: ServerId) -> Home {
@@ -148,6 +158,10 @@ impl Weighted {
         servers: &ServerView<'a>,
         rng: &mut dyn Rng,
     ) -> u64 {
+        self.requests += 1;
+        self.counted += 1;
+        let server_count = servers.iter().count() as u64;
+        let all = self.counted_at_least(server_count);
         let hot = self.hot.count(request.target_or_class(), request.class, rng);
         if let Some(given) = hot.as_ref().and_then(|hot| hot.given).and_then(|given| servers.get(given)) {
             if nearest.first.id() != given.id() {
@@ -160,11 +174,64 @@ impl Weighted {
         let share = hot.map_or(0, |hot| {
             (hot.class, hot.seen_at) = (request.class, Some(home));
             hot.work_us = hot.work_us.saturating_add(work_us);
+            hot.share = parts(u64::from(hot.requests) * server_count, all);
             hot.share
         });
         let demand_us = &mut self.home_mut(home).demand_us;
         *demand_us = demand_us.saturating_add(work_us);
         share
+    }
+
+    /// As if two first windows had passed: nobody is hot before its fourth request.
+    fn counted_at_least(&self, server_count: u64) -> u64 {
+        self.counted.max(u64::from(WINDOWS_PER_SERVER.0) * 2 * server_count)
+    }
+
+    /// A request is moved because its server is too busy, and does its part so that later ones need not be. Gives the server
+    /// that gets it: the second nearest if that one is not `busy`, else the least busy.
+    fn depart(
+        &mut self,
+        request: Classified,
+        share: u64,
+        nearest: &Nearest<'_>,
+        least: &Server,
+        busy: impl Fn(&Server) -> bool,
+    ) -> ServerId {
+        let (home, least) = (nearest.home.id(), least.id());
+        let other = nearest.second.filter(|second| !busy(second)).map_or(least, Server::id);
+        match share {
+            MANY_HOMES_SHARE.. => other,
+            HOT_SHARE.. => {
+                self.hot.give(request.target_or_class(), least);
+                least
+            }
+            _ => {
+                self.nudge(home, least);
+                other
+            }
+        }
+    }
+
+    /// Counts the demand of a request where it is served instead of at its home.
+    fn count_elsewhere(
+        &mut self,
+        request: Classified,
+        home: ServerId,
+        server: ServerId,
+        servers: &ServerView<'_>,
+    ) {
+        let [from_us, to_us] =
+            [home, server].map(|id| servers.service_time(id, request.class).as_micros() as u64);
+        let demand_us = &mut self.home_mut(home).demand_us;
+        *demand_us = demand_us.saturating_sub(from_us);
+        let demand_us = &mut self.home_mut(server).demand_us;
+        *demand_us = demand_us.saturating_add(to_us);
+    }
+
+    fn nudge(&mut self, from: ServerId, to: ServerId) {
+        let part = NUDGE.min(self.home(from).weight - WEIGHTS.0).min(WEIGHTS.1 - self.home(to).weight);
+        self.home_mut(from).weight -= part;
+        self.home_mut(to).weight += part;
     }
 
     /// Ends a window.
@@ -190,7 +257,9 @@ impl Weighted {
         self.normalise(servers);
         self.homes.iter_mut().for_each(|home| home.demand_us /= 2);
         self.hot.forget_half();
+        self.counted /= 2;
         self.requests = 0;
+        self.window_per_server = (self.window_per_server * 2).min(WINDOWS_PER_SERVER.1);
     }
 
     /// Makes 1 the mean of the weights.
@@ -206,8 +275,7 @@ impl Weighted {
     /// Notes how hot targets are, and gives the work of those that may move. One that becomes hot stays where it is from then on,
     /// or it would flip as soon as its own demand moves weights; one that has cooled down is hashed again.
     fn note_shares(&mut self, server_count: u64) -> u64 {
-        // Half of each window before counts, so together they are two.
-        let all = u64::from(self.requests) * 2;
+        let all = self.counted_at_least(server_count);
         for hot in self.hot.iter_mut() {
             hot.share = parts(u64::from(hot.requests) * server_count, all);
             match hot.share {
@@ -276,18 +344,33 @@ impl Policy for Weighted {
         let t_load_us = (self.threshold.work(servers).as_micros() as u64).max(1);
         let mut nearest = self.nearest(request.target_or_class(), servers, least.load_us(), t_load_us)?;
         let share = self.count(request, &mut nearest, servers, rng);
-        self.requests += 1;
-        if self.requests >= WINDOW_PER_SERVER.saturating_mul(servers.iter().count() as u32) {
+        if self.requests >= self.window_per_server.saturating_mul(servers.iter().count() as u32) {
             self.review(servers);
         }
-        let most_us = if share >= TWO_HOMES_SHARE { t_load_us / 4 } else { t_load_us };
+        let most_us = if share >= MANY_HOMES_SHARE { t_load_us / 4 } else { t_load_us };
         let excess = |server: &Server| server.load_us() - least.load_us();
-        Some(if excess(nearest.first) > most_us {
-            let server = nearest.second.filter(|second| excess(second) <= most_us / 2).unwrap_or(least);
-            Choice { server: server.id(), outcome: Outcome::Moved }
-        } else {
-            Choice { server: nearest.first.id(), outcome: Outcome::Hit }
-        })
+        if excess(nearest.first) <= most_us {
+            return Some(Choice { server: nearest.first.id(), outcome: Outcome::Hit });
+        }
+        let server = self.depart(request, share, &nearest, least, |second| excess(second) > most_us / 2);
+        if share >= MANY_HOMES_SHARE {
+            self.count_elsewhere(request, nearest.home.id(), server, servers);
+        }
+        Some(Choice { server, outcome: Outcome::Moved })
+    }
+
+    fn weight(&self, server: ServerId) -> Option<f64> {
+        Some(self.home(server).weight as f64 / ONE as f64)
+    }
+
+    fn hot_homes(&self) -> Vec<HotHome> {
+        let placed = self.hot.iter().filter_map(|hot| {
+            let server = hot.given?;
+            Some(HotHome { target: hot.target(), server, share: hot.share as f64 / ONE as f64 })
+        });
+        let mut homes: Vec<_> = placed.collect();
+        homes.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.target.cmp(&b.target)));
+        homes
     }
 
     fn entries(&self) -> usize {

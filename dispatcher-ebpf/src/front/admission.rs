@@ -2,7 +2,7 @@
 //! knows the rules, `source` the limits of sources; the control plane has the last word on whoever passes here.
 
 use dispatcher_common::{
-    admission::{PriorityStats, Ruling, way},
+    admission::{AdmissionEntry, PriorityStats, Ruling, way},
     counter::FrontCounter,
     service::flag,
 };
@@ -27,7 +27,7 @@ pub(super) fn refuse_syn(segment: &Segment<'_>) -> Option<Verdict> {
     }
 }
 
-/// Turns a first request away, or gives the priority that its source allows. A response with status 503 is the control
+/// Turns a first request away, or gives a priority to begin with. A response with status 503 is the control
 /// plane's to make.
 #[inline(always)]
 pub(super) fn admit_first(segment: &Segment<'_>) -> Result<u8, Verdict> {
@@ -95,21 +95,31 @@ impl Newcomer {
     }
 }
 
-/// Judges a newcomer by its source: Fig. 3 of the paper, after the limits of the source.
+/// Judges a newcomer by its source: Fig. 3 of the paper, after the limits of the source. Whose priority makes no difference,
+/// because there is room or all refusals are responses, is not looked up.
 #[inline(never)]
 fn judge(segment: &Segment<'_>) -> Newcomer {
     let service = segment.service;
+    let admitted = Newcomer::new(service.priority, judged::ADMITTED, 0);
+    let Some(entry) = maps::admission(service.owner) else { return admitted };
+    let limited = service.flags & flag::SOURCE_LIMITS != 0 && source::is_limited(segment, entry);
+    if !limited && !depends_on_priority(service.flags, entry) {
+        return admitted;
+    }
     let priority = member::ceiling(segment);
-    let Some(entry) = maps::admission(service.owner) else {
-        return Newcomer::new(priority, judged::ADMITTED, 0);
-    };
-    if service.flags & flag::SOURCE_LIMITS != 0 && source::is_limited(segment, entry) {
+    if limited {
         return Newcomer::new(priority, judged::LIMITED, entry.source_way);
     }
-    if service.flags & flag::ADMISSION != 0 && entry.judge(priority) == Ruling::Refuse {
-        return Newcomer::new(priority, judged::REFUSED, entry.way(priority));
+    match entry.judge(priority) {
+        Ruling::Refuse => Newcomer::new(priority, judged::REFUSED, entry.way(priority)),
+        _ => Newcomer::new(priority, judged::ADMITTED, 0),
     }
-    Newcomer::new(priority, judged::ADMITTED, 0)
+}
+
+/// Whether someone would be refused here.
+#[inline(always)]
+fn depends_on_priority(flags: u8, entry: &AdmissionEntry) -> bool {
+    flags & flag::ADMISSION != 0 && !entry.only_responds() && entry.is_overloaded()
 }
 
 #[inline(always)]

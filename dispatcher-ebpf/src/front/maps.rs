@@ -5,14 +5,17 @@ use core::mem::offset_of;
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action},
     macros::map,
-    maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie},
+    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, XskMap},
 };
 use dispatcher_common::{
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    block::{MemberHint, MemberLevels, MemberLine},
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
-    limits::{MAX_MEMBER_ENTRIES, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES},
-    member::{MemberEntry, MemberKey},
+    limits::{
+        MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
+    },
+    member::Scope,
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
@@ -40,9 +43,17 @@ static FILTERS: HashMap<FlowKey, Filter> = HashMap::with_max_entries(262_144, 0)
 #[map]
 static ADMISSION: Array<AdmissionEntry> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
 
-/// The member-table's first stage.
+/// The member-table's first stage, two halves. Mapped into the control plane, which writes the one that no service refers to.
 #[map]
-static MEMBERS: LpmTrie<[u32; 6], MemberEntry> = LpmTrie::with_max_entries(MAX_MEMBER_ENTRIES as u32, 0);
+static MEMBERS: Array<MemberLine> = Array::with_max_entries(2 * MAX_MEMBER_LINES as u32, BPF_F_MMAPABLE);
+
+/// Levels of [`MEMBERS`] to try by group of clients.
+#[map]
+static MEMBER_HINTS: Array<MemberHint> = Array::with_max_entries(2 * MAX_MEMBER_HINTS as u32, BPF_F_MMAPABLE);
+
+/// Levels of [`MEMBERS`] to try for all, see [`MemberLevels::index`].
+#[map]
+static MEMBER_LEVELS: Array<MemberLevels> = Array::with_max_entries(2 * MAX_SERVICES as u32, BPF_F_MMAPABLE);
 
 /// How quickly each source opens connections. The least recently used one is forgotten, and then begins anew.
 #[map]
@@ -219,12 +230,22 @@ pub(super) fn priority_stats(owner: u8, priority: u8) -> Option<&'static mut Pri
     PRIORITY_STATS.get_ptr_mut(index).map(|stats| unsafe { &mut *stats })
 }
 
-/// The longest prefix of a key that has an entry.
+/// A line of the member-table.
 #[inline(always)]
-pub(super) fn member(key: &MemberKey) -> Option<MemberEntry> {
-    // SAFETY: the same layout, the length of the prefix and then the bits, and no alignment asked for.
-    let key = unsafe { &*(&raw const *key).cast::<lpm_trie::Key<[u32; 6]>>() };
-    MEMBERS.get(key).copied()
+pub(super) fn member_line(number: u32) -> Option<&'static MemberLine> {
+    MEMBERS.get(number)
+}
+
+/// Levels of a group of clients.
+#[inline(always)]
+pub(super) fn member_hint(number: u32) -> Option<MemberHint> {
+    MEMBER_HINTS.get(number).copied()
+}
+
+/// The levels of a generation of rules.
+#[inline(always)]
+pub(super) fn member_levels(scope: Scope) -> Option<&'static MemberLevels> {
+    MEMBER_LEVELS.get(MemberLevels::index(scope))
 }
 
 /// How quickly a source opens connections. Two CPUs that count at once may lose one of two; a limit bears that.

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use dispatcher_core::policy::{Lard, NAMES, RoundRobin, TableKind, UnknownPolicy};
+use dispatcher_core::policy::{Context, Lard, NAMES, RoundRobin, UnknownPolicy};
 use rayon::prelude::*;
 
 use crate::{
@@ -69,12 +69,12 @@ pub struct Replay {
     lines: Lines,
 }
 
-/// Who is compared when nobody is named: all policies, the paper's LARD, and ours over K and T_load.
+/// Who is compared when nobody is named: all policies, the paper's LARD, and ours over table, K and T_load.
 #[must_use]
 pub fn contenders() -> Vec<Contender> {
     let mut contenders: Vec<_> = NAMES.iter().map(|name| Contender::named(name)).collect();
     contenders.push(Contender::lard(Lard::NAME, 55, 65));
-    contenders.extend(grid(TableKind::default()));
+    contenders.extend(grid());
     let mut seen = Vec::new();
     contenders.retain(|contender| {
         let is_new = !seen.contains(contender);
@@ -191,7 +191,7 @@ pub fn write(results: &[(Contender, Outcome)], directory: &Path) -> io::Result<(
 
 fn plot(results: &[(Contender, Outcome)]) -> Plot {
     let ends = [CLASSES[0], CLASSES[CLASSES.len() - 1]].map(f64::from);
-    let rivals = [RoundRobin::NAME, Lard::NAME, "lard-r", "hash"];
+    let rivals = [RoundRobin::NAME, Lard::NAME, "lard-r", "hash", Context::NAME];
     let mut curves = Vec::new();
     for (index, name) in rivals.into_iter().enumerate() {
         if let Some((contender, outcome)) = results.iter().find(|(rival, _)| rival.policy.name == name) {

@@ -57,7 +57,7 @@ enum Command {
     Why(why::WhyArgs),
     /// Compare policies in a simulated cluster; needs no network and no rights
     Simulate(simulate::SimulateArgs),
-    /// Replay access logs under all policies: which one, which K and which T_load suit a site
+    /// Replay access logs under all policies: which one, which table, K and T_load suit a site
     Replay(replay::ReplayArgs),
 }
 
@@ -205,7 +205,7 @@ mod tests {
             "dispatcher simulate run --policy context:sticky:50 --policy lard:55/65 --servers 4 --slow 1:3",
             "dispatcher simulate figure all --out docs/figures",
             "dispatcher simulate sweep classes=10,20,50 --popularity zipf --json",
-            "dispatcher simulate matrix --policy context:weighted:128:72x --out matrix.csv",
+            "dispatcher simulate matrix --policy context:weighted:128 --out matrix.csv",
             "dispatcher simulate overload --out docs/figures",
             "dispatcher replay a.log b.log.gz --servers 4 --cache 256MB --service-time 2ms --out plots",
             "dispatcher replay - --format common --time-format %d:%H:%M:%S --pace saturate",

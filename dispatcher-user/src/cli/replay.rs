@@ -1,4 +1,4 @@
-//! `dispatcher replay`: what every policy would have made of a site's own access logs, and which K and T_load to choose. Owns
+//! `dispatcher replay`: what every policy would have made of a site's own access logs, and which table, K and T_load to choose. Owns
 //! arguments and what is printed; reading and replaying are `dispatcher-sim`'s.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use dispatcher_core::policy::LoadThreshold;
 use dispatcher_sim::{
-    contender::Contender,
+    contender::{Contender, table_name},
     replay::{self, Lines, Replay, ReplaySettings},
     run::Outcome,
 };
@@ -25,7 +25,7 @@ pub(super) struct ReplayArgs {
     #[command(flatten)]
     settings: Box<ReplaySettings>,
     /// A policy with parameters, as in context:sticky:50:48x or lard:55/65; may be repeated. Without it: all, and ours over
-    /// K and T_load
+    /// table, K and T_load
     #[arg(long = "policy", value_name = "POLICY")]
     policies: Vec<Contender>,
     /// Directory for a CSV file and a plot
@@ -78,12 +78,13 @@ fn row(contender: &Contender, outcome: &Outcome) -> Value {
 
 fn advise(results: &[(Contender, Outcome)]) {
     let Some(replay::Advice { contender, outcome }) = replay::advise(results) else { return };
-    let threshold = match contender.policy.load_threshold {
+    let threshold = match contender.policy.load_threshold() {
         LoadThreshold::Requests(count) => format!("{count}x"),
         LoadThreshold::Work(work) => format!("{}ms", work.as_millis()),
     };
     eprintln!(
-        "for this site: classes = {}, load_threshold = \"{threshold}\": {:.1} % hits, p99 {:.1} ms",
+        "for this site: table = \"{}\", classes = {}, load_threshold = \"{threshold}\": {:.1} % hits, p99 {:.1} ms",
+        table_name(contender.policy.table),
         contender.classes,
         outcome.hit_rate * 100.0,
         outcome.p99_ms

@@ -3,14 +3,19 @@
 
 use std::{
     fs, io,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
     time::Duration,
 };
 
 use aya::maps::MapError;
-use dispatcher_common::member::{MemberEntry, MemberKey, Scope};
+use dispatcher_common::{
+    block::{self, MemberHint, MemberLevels, MemberLine},
+    limits::{MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_SERVICES},
+    member::Scope,
+};
 use dispatcher_core::{
     config::{FrontConfig, ServiceConfig},
     member::{MemberError, MemberRule, MemberTable, RuleError, SignedCookies, parse_rules},
@@ -19,17 +24,19 @@ use dispatcher_core::{
 use thiserror::Error;
 
 use super::service_table::{MemberState, ServiceTable};
-use crate::kernel::table::Table;
+use crate::kernel::mapped::MappedWords;
 
-/// The MEMBERS map.
-pub type MemberTrie = Table<MemberKey, MemberEntry>;
-
-/// Entries written by one system call.
-const BATCH: usize = 4096;
-
-/// How long old rules stay in the kernel after new ones are in force: each CPU looks services up anew within a tick, of 10 ms at
-/// most.
+/// How long a half of the kernel's table is left alone once no service refers to it: each CPU looks services up anew within a
+/// tick, of 10 ms at most.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// The maps of the kernel's table: MEMBERS, MEMBER_HINTS and MEMBER_LEVELS.
+#[derive(Debug)]
+pub struct MemberMaps {
+    pub lines: OwnedFd,
+    pub hints: OwnedFd,
+    pub levels: OwnedFd,
+}
 
 /// Rules cannot be put in force. Those before stay.
 #[derive(Debug, Error)]
@@ -56,11 +63,13 @@ pub enum MembersError {
     /// For the person who asks.
     #[error("no such rule: {0}; `dispatcher members list` shows what there is")]
     NoSuchRule(String),
+    /// For the operator: each service's rules fit, all together do not.
+    #[error(
+        "the rules of all services together do not fit into the kernel's table; lower their number, or join prefixes"
+    )]
+    Full,
     /// From the kernel, unexpected.
-    #[error("cannot write the member-table: {0} entries were refused; lower the number of rules")]
-    Full(usize),
-    /// From the kernel, unexpected.
-    #[error("cannot write the member-table: {0}; remove the pin path and start again")]
+    #[error("cannot map the member-table: {0}; remove the pin path and start again")]
     Kernel(#[from] io::Error),
     /// From the kernel, unexpected.
     #[error("cannot put the rules in force: {0}; remove the pin path and start again")]
@@ -102,6 +111,8 @@ fn table(
 pub struct Members {
     services: Vec<Service>,
     kernel: Option<Kernel>,
+    /// Of the rules in force; held by whoever changes them.
+    generation: Mutex<u16>,
 }
 
 #[derive(Debug)]
@@ -111,26 +122,17 @@ struct Service {
     table: RwLock<Arc<MemberTable>>,
 }
 
-/// The kernel's side; one change at a time.
+/// The kernel's side.
 #[derive(Debug)]
 struct Kernel {
-    trie: MemberTrie,
+    lines: MappedWords,
+    hints: MappedWords,
+    levels: MappedWords,
     services: Arc<ServiceTable>,
-    loaded: Mutex<Vec<Loaded>>,
-}
-
-/// What the trie holds for a service.
-#[derive(Debug, Default)]
-struct Loaded {
-    generation: u16,
-    keys: Vec<MemberKey>,
 }
 
 impl Members {
-    /// Tables that no program sees.
-    ///
-    /// # Panics
-    /// Never, as there is a table for each service.
+    /// Tables that no program sees, one for each service.
     #[must_use]
     pub fn new(config: &FrontConfig, secret: &Secret, tables: Vec<MemberTable>) -> Self {
         let services = config.services.iter().zip(tables).map(|(config, table)| Service {
@@ -138,33 +140,36 @@ impl Members {
             signed: signed(config, secret),
             table: RwLock::new(Arc::new(table)),
         });
-        Self { services: services.collect(), kernel: None }
+        Self { services: services.collect(), kernel: None, generation: Mutex::new(0) }
     }
 
-    /// Writes the tables to the kernel under a generation that nobody has, and removes what else is there once
-    /// [`ServiceTable::set`] was called with the states that this gives.
+    /// Writes the tables to the half of the kernel's table that is not in force. They are once [`ServiceTable::set`] is called with
+    /// the states that this gives.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn load(
         &mut self,
-        trie: MemberTrie,
+        maps: &MemberMaps,
         services: Arc<ServiceTable>,
-    ) -> Result<(Vec<MemberState>, StaleRules), MembersError> {
-        let stale = trie.keys()?;
-        let used = stale.iter().map(|key| key.scope().generation).collect();
-        let generation = services.unused_generation(&used)?;
-        let mut loaded = Vec::new();
-        let mut states = Vec::new();
-        for (owner, service) in self.services.iter().enumerate() {
-            let table = service.current();
-            let keys = write(&trie, &table, Scope { owner: owner as u16, generation })?;
-            loaded.push(Loaded { generation, keys });
-            states.push(state(&table, generation));
-        }
-        let rest = StaleRules { trie: trie.clone(), keys: stale };
-        self.kernel = Some(Kernel { trie, services, loaded: Mutex::new(loaded) });
-        Ok((states, rest))
+    ) -> Result<Vec<MemberState>, MembersError> {
+        let words = |size: usize, count: usize| 2 * count * size / size_of::<u64>();
+        let kernel = Kernel {
+            lines: MappedWords::map(maps.lines.as_fd(), words(size_of::<MemberLine>(), MAX_MEMBER_LINES))?,
+            hints: MappedWords::map(maps.hints.as_fd(), words(size_of::<MemberHint>(), MAX_MEMBER_HINTS))?,
+            levels: MappedWords::map(maps.levels.as_fd(), words(size_of::<MemberLevels>(), MAX_SERVICES))?,
+            services,
+        };
+        let generation = kernel.services.next_generation()?;
+        let tables = self.tables();
+        kernel.write(&tables, generation)?;
+        self.kernel = Some(kernel);
+        self.generation = Mutex::new(generation);
+        Ok(tables.iter().map(|table| state(table, generation)).collect())
+    }
+
+    fn tables(&self) -> Vec<Arc<MemberTable>> {
+        self.services.iter().map(Service::current).collect()
     }
 
     /// The table of a configured service.
@@ -196,7 +201,7 @@ impl Members {
     /// # Errors
     /// When the rules contradict each other or the kernel refuses; the old ones hold then.
     pub fn replace(&self, owner: usize, rules: Vec<MemberRule>) -> Result<usize, MembersError> {
-        let guard = self.kernel.as_ref().map(|kernel| kernel.lock());
+        let guard = self.lock();
         self.replace_locked(owner, rules, guard)
     }
 
@@ -205,7 +210,7 @@ impl Members {
     /// # Errors
     /// As [`replace`](Self::replace).
     pub fn add(&self, owner: usize, rule: MemberRule) -> Result<usize, MembersError> {
-        let guard = self.kernel.as_ref().map(|kernel| kernel.lock());
+        let guard = self.lock();
         let mut rules = self.current(owner).rules().to_vec();
         rules.push(rule);
         self.replace_locked(owner, rules, guard)
@@ -216,7 +221,7 @@ impl Members {
     /// # Errors
     /// When there is none, or as [`replace`](Self::replace).
     pub fn remove(&self, owner: usize, rule: &MemberRule) -> Result<usize, MembersError> {
-        let guard = self.kernel.as_ref().map(|kernel| kernel.lock());
+        let guard = self.lock();
         let mut rules = self.current(owner).rules().to_vec();
         let before = rules.len();
         rules.retain(|other| {
@@ -228,18 +233,35 @@ impl Members {
         self.replace_locked(owner, rules, guard)
     }
 
+    fn lock(&self) -> MutexGuard<'_, u16> {
+        // A panic elsewhere leaves the generation that was in force.
+        self.generation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole other half is written, with the rules of all services, and then each service refers to it.
     fn replace_locked(
         &self,
         owner: usize,
         rules: Vec<MemberRule>,
-        loaded: Option<std::sync::MutexGuard<'_, Vec<Loaded>>>,
+        mut generation: MutexGuard<'_, u16>,
     ) -> Result<usize, MembersError> {
         let service = &self.services[owner];
         let table = Arc::new(table(&service.config, rules, service.signed.clone())?);
-        if let (Some(kernel), Some(mut loaded)) = (&self.kernel, loaded) {
-            kernel.replace(owner, &table, &mut loaded[owner], || service.put(&table))?;
-        } else {
-            service.put(&table);
+        if let Some(kernel) = &self.kernel {
+            let mut tables = self.tables();
+            tables[owner] = Arc::clone(&table);
+            let next = generation.wrapping_add(1);
+            kernel.write(&tables, next)?;
+            if let Err(error) = kernel.refer(&tables, next) {
+                // Those before are where they were.
+                let _ = kernel.refer(&self.tables(), *generation);
+                return Err(error);
+            }
+            *generation = next;
+        }
+        service.put(&table);
+        if self.kernel.is_some() {
+            thread::sleep(GRACE);
         }
         Ok(table.rules().len())
     }
@@ -256,75 +278,38 @@ impl Service {
 }
 
 impl Kernel {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Loaded>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Writes the half of a generation.
+    fn write(&self, tables: &[Arc<MemberTable>], generation: u16) -> Result<(), MembersError> {
+        let mut members = block::Members::default();
+        for (owner, table) in tables.iter().enumerate() {
+            let mut entries = table.entries(Scope { owner: owner as u16, generation });
+            entries.sort_by_key(|(key, _)| key.prefix_bits);
+            for (key, ceiling) in entries {
+                members.insert(&key, ceiling.get()).map_err(|block::Full| MembersError::Full)?;
+            }
+        }
+        let half = block::half(Scope { owner: 0, generation }) as usize;
+        copy(&self.lines, half, members.lines());
+        copy(&self.hints, half, members.hints());
+        copy(&self.levels, half, members.levels());
+        Ok(())
     }
 
-    fn replace(
-        &self,
-        owner: usize,
-        table: &MemberTable,
-        loaded: &mut Loaded,
-        put: impl FnOnce(),
-    ) -> Result<(), MembersError> {
-        // The trie is empty of it: every generation is removed before the next one begins.
-        let generation = loaded.generation.wrapping_add(1);
-        let keys = write(&self.trie, table, Scope { owner: owner as u16, generation })?;
-        if let Err(error) = self.services.set_members(owner, state(table, generation)) {
-            remove(&self.trie, &keys);
-            return Err(error.into());
-        }
-        put();
-        let old = std::mem::replace(loaded, Loaded { generation, keys });
-        if !old.keys.is_empty() {
-            thread::sleep(GRACE);
-            remove(&self.trie, &old.keys);
+    /// Has every service refer to a generation.
+    fn refer(&self, tables: &[Arc<MemberTable>], generation: u16) -> Result<(), MembersError> {
+        for (owner, table) in tables.iter().enumerate() {
+            self.services.set_members(owner, state(table, generation))?;
         }
         Ok(())
     }
 }
 
-/// Entries of an earlier control plane, or of services that are gone.
-#[derive(Debug)]
-#[must_use = "the entries stay until they are removed"]
-pub struct StaleRules {
-    trie: MemberTrie,
-    keys: Vec<MemberKey>,
-}
-
-impl StaleRules {
-    /// Removes them. Call it once no service refers to them.
-    pub fn remove(self) {
-        if !self.keys.is_empty() {
-            thread::sleep(GRACE);
-            remove(&self.trie, &self.keys);
-        }
-    }
+fn copy<T: aya::Pod>(words: &MappedWords, half: usize, values: &[T]) {
+    words.copy_from(half * size_of_val(values) / size_of::<u64>(), values);
 }
 
 fn state(table: &MemberTable, generation: u16) -> MemberState {
     MemberState { generation, has_rules: !table.is_empty(), has_ports: table.has_ports() }
-}
-
-/// Writes the entries of a table; none of them if not all.
-fn write(trie: &MemberTrie, table: &MemberTable, scope: Scope) -> Result<Vec<MemberKey>, MembersError> {
-    let (keys, values): (Vec<_>, Vec<_>) = table.entries(scope).into_iter().unzip();
-    let mut failed = 0;
-    for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
-        failed += trie.update_batch(keys, values);
-    }
-    if failed > 0 {
-        remove(trie, &keys);
-        return Err(MembersError::Full(failed));
-    }
-    Ok(keys)
-}
-
-fn remove(trie: &MemberTrie, keys: &[MemberKey]) {
-    let failed = keys.iter().filter(|key| trie.delete(key).is_err()).count();
-    if failed > 0 {
-        tracing::warn!("{failed} old entries of the member-table could not be removed; they hold nobody");
-    }
 }
 
 #[cfg(test)]

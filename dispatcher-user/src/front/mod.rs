@@ -176,7 +176,7 @@ async fn start(
     let control_counters = Arc::new(ControlCounters::default());
     let service_table = Arc::new(ServiceTable::new(maps.services));
     let mut members = Members::new(config, secret, tables);
-    let (member_states, stale_rules) = members.load(maps.members, Arc::clone(&service_table))?;
+    let member_states = members.load(&maps.members, Arc::clone(&service_table))?;
     let ledger = Ledger::map(maps.admission.as_fd()).map_err(FrontError::Ledger)?;
     let admission = Arc::new(Admission::new(config, ledger));
     let kept = KeptRequests::map(maps.kept_requests.as_fd()).map_err(FrontError::Ledger)?;
@@ -191,7 +191,6 @@ async fn start(
         // Fails only while the daemon stops.
         let _ = loss_sender.send(loss);
     }
-    stale_rules.remove();
     let settings = SettingsTable::new(maps.settings, secret, &clients, &servers)?;
     program.set_out(servers.index)?;
     let neighbours = Neighbours::new(handle.clone(), servers.clone(), &config.servers, table).await?;

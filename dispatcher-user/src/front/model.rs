@@ -355,6 +355,7 @@ pub(super) mod tests {
             name = "web"
             vip = ["198.18.0.100", "2001:db8::100"]
             port = 80
+            table = "sticky"
             classes = 4
             [[service]]
             name = "api"

@@ -12,7 +12,7 @@ use dispatcher_common::{
 };
 use dispatcher_core::config::{FrontConfig, Mode};
 
-use super::{FilterTable, members::MemberTrie};
+use super::{FilterTable, members::MemberMaps};
 use crate::{
     kernel::{
         attach::Hook,
@@ -35,7 +35,7 @@ pub struct Maps {
     pub counters: PerCpuArray<MapData, u64>,
     pub traffic: PerCpuArray<MapData, Traffic>,
     pub services: HashMap<MapData, ServiceKey, ServiceEntry>,
-    pub members: MemberTrie,
+    pub members: MemberMaps,
     /// The ADMISSION map.
     pub admission: OwnedFd,
     /// The KEPT_REQUESTS map.
@@ -83,7 +83,11 @@ impl Program {
             counters: self.0.typed("COUNTERS")?,
             traffic: self.0.typed("SERVER_TRAFFIC")?,
             services: self.0.typed("SERVICES")?,
-            members: self.0.table("MEMBERS")?,
+            members: MemberMaps {
+                lines: self.0.descriptor("MEMBERS")?,
+                hints: self.0.descriptor("MEMBER_HINTS")?,
+                levels: self.0.descriptor("MEMBER_LEVELS")?,
+            },
             admission: self.0.descriptor("ADMISSION")?,
             kept_requests: self.0.descriptor("KEPT_REQUESTS")?,
             source_open: self.0.table("SOURCE_OPEN")?,

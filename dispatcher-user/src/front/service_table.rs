@@ -2,7 +2,6 @@
 //! packet is judged by one state of its service.
 
 use std::{
-    collections::HashSet,
     net::IpAddr,
     sync::{Mutex, PoisonError},
 };
@@ -41,17 +40,17 @@ impl ServiceTable {
         Self(Mutex::new(State { map, entries: Vec::new() }))
     }
 
-    /// A generation of rules that no service has, nor any of these.
+    /// The generation of rules after the one that services have now.
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn unused_generation(&self, others: &HashSet<u16>) -> Result<u16, MapError> {
-        let state = self.lock();
-        let entries: Vec<(ServiceKey, ServiceEntry)> = state.map.iter().collect::<Result<_, _>>()?;
-        let used = |generation: &u16| {
-            others.contains(generation) || entries.iter().any(|(_, entry)| entry.generation == *generation)
-        };
-        Ok((1..=u16::MAX).find(|generation| !used(generation)).unwrap_or(0))
+    pub fn next_generation(&self) -> Result<u16, MapError> {
+        let mut latest = 0;
+        for entry in self.lock().map.iter() {
+            let (_, entry) = entry?;
+            latest = entry.generation.max(latest);
+        }
+        Ok(latest.wrapping_add(1))
     }
 
     /// Writes the services, with the rules of each, and removes those that are no longer configured. Returns the service numbers

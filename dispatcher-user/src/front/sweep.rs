@@ -25,8 +25,8 @@ use crate::kernel::{clock, table::Cursor};
 /// Time from the beginning of one pass to the next.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Pause before a pass that is wanted for fresh victims.
-const LEAST_GAP: Duration = Duration::from_millis(20);
+/// Pause before a pass that is wanted for fresh victims: when there are none, they are wanted again at once.
+const LEAST_GAP: Duration = Duration::from_millis(100);
 
 /// Why a filter goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use aya::Pod;
+
 /// The words of a map, or of memory that stands for one.
 #[derive(Debug)]
 pub struct MappedWords {
@@ -80,6 +82,20 @@ impl MappedWords {
         self.words()[word].store(value, Ordering::Relaxed);
     }
 
+    /// Replaces as many values as there are, from a word on.
+    ///
+    /// # Panics
+    /// When the map ends before them.
+    pub fn copy_from<T: Pod>(&self, word: usize, values: &[T]) {
+        const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>()) && align_of::<T>() >= align_of::<u64>()) };
+        let count = size_of_val(values) / size_of::<u64>();
+        // SAFETY: plain data of so many aligned words.
+        let from = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u64>(), count) };
+        for (to, from) in self.words()[word..][..count].iter().zip(from) {
+            to.store(*from, Ordering::Relaxed);
+        }
+    }
+
     /// Adds to a word, modulo 2^64, beside whoever else does.
     pub fn add(&self, word: usize, addend: u64) {
         self.words()[word].fetch_add(addend, Ordering::Relaxed);
@@ -97,6 +113,8 @@ impl Drop for MappedWords {
 
 #[cfg(test)]
 mod tests {
+    use dispatcher_common::admission::SourceRate;
+
     use super::*;
 
     #[test]
@@ -107,6 +125,8 @@ mod tests {
         words.add(5, 9);
         assert_eq!(words.read::<3>(1), [2, 0, 9]);
         assert_eq!(words.read::<3>(0), [0; 3]);
+        words.copy_from(1, &[SourceRate { next_ns: 4 }, SourceRate { next_ns: 5 }]);
+        assert_eq!(words.read::<3>(0), [0, 4, 5]);
     }
 
     #[test]

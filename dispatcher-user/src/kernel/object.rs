@@ -123,7 +123,7 @@ impl LoadedObject {
         self.table_by(name, |fd| fd.try_clone_to_owned())
     }
 
-    /// A hash map or a trie as a table, once.
+    /// A hash map as a table, once.
     ///
     /// # Errors
     /// When it is missing or of another type.
@@ -206,11 +206,7 @@ fn load(object: &[u8], pins: &PinnedSet, programs: &[&'static str]) -> Result<Eb
 
 fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::LpmTrie(data)
-        | Map::Array(data)
-        | Map::PerCpuArray(data) => Some(data),
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::Array(data) | Map::PerCpuArray(data) => Some(data),
         _ => None,
     }
 }

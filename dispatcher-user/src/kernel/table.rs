@@ -17,7 +17,6 @@ mod command {
     pub(super) const LOOKUP: i32 = 1;
     pub(super) const UPDATE: i32 = 2;
     pub(super) const DELETE: i32 = 3;
-    pub(super) const NEXT_KEY: i32 = 4;
     pub(super) const LOOKUP_BATCH: i32 = 24;
     pub(super) const UPDATE_BATCH: i32 = 26;
 }
@@ -53,7 +52,7 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// A hash map, a trie or an array; clones share the descriptor.
+/// A hash map or an array; clones share the descriptor.
 #[derive(Debug)]
 pub struct Table<K, V> {
     fd: Arc<OwnedFd>,
@@ -146,26 +145,6 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// All keys, one by one: for tables whose order is not a hash's, such as tries, and which nobody else changes.
-    pub fn keys(&self) -> io::Result<Vec<K>> {
-        let mut keys: Vec<K> = Vec::new();
-        loop {
-            let mut next = K::default();
-            let after = keys.last().map_or(0, |key| std::ptr::from_ref(key) as u64);
-            let attr = ElementAttr {
-                map_fd: self.raw(),
-                key: after,
-                value: std::ptr::from_mut(&mut next) as u64,
-                ..ElementAttr::default()
-            };
-            match bpf(command::NEXT_KEY, &attr) {
-                Ok(()) => keys.push(next),
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(keys),
-                Err(error) => return Err(error),
-            }
         }
     }
 

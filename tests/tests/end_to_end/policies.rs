@@ -1,10 +1,13 @@
 //! Every policy, by its name in the configuration, dispatches real traffic: all answers are right, and the servers that give them
 //! are those that the policy's rule allows on an idle cluster.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use dispatcher_core::policy::NAMES;
-use tests::{FrontOptions, Rig};
+use tests::{Family, FrontOptions, Rig};
 
 use crate::{curl, stage, stage::FAMILIES};
 
@@ -63,6 +66,32 @@ fn every_way_to_keep_the_bind_table_dispatches_real_requests() {
     rig.start_front(&FrontOptions { table: "faithful".to_owned(), ..stage::front_options() }).unwrap();
     rig.wait_until_servers_up(Duration::from_secs(10)).unwrap();
     answers(rig);
+}
+
+/// Neither `table` nor `load_threshold` is in the file: targets are hashed by weights, and hot ones are placed.
+#[test]
+fn the_default_table_keeps_targets_and_shows_weights() {
+    let Some(mut stage) = stage::shared() else { return };
+    stage.leaves_changes();
+    let rig = stage.rig();
+    let options = stage::front_options().alter(|text| {
+        let is_kept = |line: &&str| !line.starts_with("table = ") && !line.starts_with("load_threshold = ");
+        *text = text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
+    });
+    dispatches(rig, "context", &options);
+    // Windows end after 96 and 288 requests, and 120 were made above, so it is hot when the second one ends.
+    let hot = curl::url(rig, Family::V4, "/hot");
+    let servers: BTreeSet<String> =
+        curl::in_turn(rig, &vec![hot; 300]).into_iter().map(|reply| reply.server).collect();
+    let rows: Vec<_> = rig.show("front", "bind-table").unwrap();
+    let rows: Vec<_> = rows.iter().filter(|row| row["service"] == "web").collect();
+    let weights: Vec<f64> = rows.iter().filter_map(|row| row["weight"].as_f64()).collect();
+    assert!(weights.len() == 3 && weights.iter().all(|weight| (0.1..2.5).contains(weight)), "{rows:?}");
+    let hottest = rows.iter().find(|row| row["target"].is_string()).expect("a hot target");
+    assert!(servers.contains(hottest["server"].as_str().unwrap()), "{servers:?} {hottest:?}");
+    let classes = || rows.iter().filter(|row| row["class"].is_u64());
+    assert!(classes().all(|row| row["server"].is_null()));
+    assert_eq!(classes().filter_map(|row| row["dispatched"].as_u64()).sum::<u64>(), 420, "{rows:?}");
 }
 
 fn dispatches(rig: &mut Rig, policy: &str, options: &FrontOptions) {

@@ -81,6 +81,24 @@ pub(crate) fn run(program: RawFd, frame: &[u8]) -> (u32, Vec<u8>) {
     (attributes.result, output)
 }
 
+/// Mean time in nanoseconds of a run of a program before another.
+pub(crate) fn time(program: RawFd, before: &dyn Fn(RawFd) -> Vec<u64>, frame: &[u8], repeat: u32) -> u32 {
+    let next = program_array(program);
+    let before = load(&before(next.as_raw_fd()));
+    let mut attributes = TestRun {
+        program: before.as_raw_fd(),
+        result: 0,
+        data_in_len: frame.len() as u32,
+        data_out_len: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat,
+        duration_ns: 0,
+    };
+    bpf(PROG_TEST_RUN, &mut attributes);
+    attributes.duration_ns
+}
+
 /// Grows the head, copies the frame there, cuts off the old one and calls the next program.
 fn instructions(next: RawFd, len: i32) -> Vec<u64> {
     const ADJUST_HEAD: i32 = 44;
@@ -103,23 +121,23 @@ fn instructions(next: RawFd, len: i32) -> Vec<u64> {
     code
 }
 
-fn instruction(operation: u8, to: u8, from: u8, immediate: i32) -> u64 {
+pub(crate) fn instruction(operation: u8, to: u8, from: u8, immediate: i32) -> u64 {
     u64::from(operation) | u64::from(from << 4 | to) << 8 | u64::from(immediate as u32) << 32
 }
 
-fn set(register: u8, value: i32) -> u64 {
+pub(crate) fn set(register: u8, value: i32) -> u64 {
     instruction(0xb7, register, 0, value)
 }
 
-fn add(register: u8, value: i32) -> u64 {
+pub(crate) fn add(register: u8, value: i32) -> u64 {
     instruction(0x07, register, 0, value)
 }
 
-fn copy(to: u8, from: u8) -> u64 {
+pub(crate) fn copy(to: u8, from: u8) -> u64 {
     instruction(0xbf, to, from, 0)
 }
 
-fn call(helper: i32) -> u64 {
+pub(crate) fn call(helper: i32) -> u64 {
     instruction(0x85, 0, 0, helper)
 }
 

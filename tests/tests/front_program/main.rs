@@ -20,6 +20,7 @@ mod request;
 mod scene;
 mod segment;
 mod source;
+mod sources;
 mod speed;
 mod syn;
 mod table;

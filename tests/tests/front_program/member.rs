@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dispatcher_common::{filter::Filter, service::flag};
+use dispatcher_common::{admission::way, filter::Filter, service::flag};
 
 use crate::{
     program::{PRIORITY, Program, flow_key},
@@ -30,6 +30,11 @@ fn elsewhere(family: Family) -> IpAddr {
     .unwrap()
 }
 
+/// A service with room for nobody of priority 0: only then does anybody's priority matter.
+fn crowded() -> Scene {
+    Scene::overloaded(0, way::DROP)
+}
+
 /// The priority of the pending filter that our client's request gets.
 fn ceiling(program: &mut Program, family: Family, scene: &Scene) -> u8 {
     program.set_scene(family, scene);
@@ -43,7 +48,7 @@ fn ceiling(program: &mut Program, family: Family, scene: &Scene) -> u8 {
 fn the_longest_prefix_decides() {
     let Some(mut program) = Program::load() else { return };
     for family in Family::BOTH {
-        let mut scene = Scene::quiet().with_rule(elsewhere(family), 128, 0, 7);
+        let mut scene = crowded().with_rule(elsewhere(family), 128, 0, 7);
         assert_eq!(ceiling(&mut program, family, &scene), PRIORITY, "no rule");
         for (ceiling_of, (prefix, bits)) in [1, 7, 2, 6].into_iter().zip(prefixes(family)) {
             scene = scene.with_rule(prefix, bits, 0, ceiling_of);
@@ -57,7 +62,7 @@ fn rules_of_the_client_s_port_come_first() {
     let Some(mut program) = Program::load() else { return };
     for family in Family::BOTH {
         let [(short, short_bits), .., (long, long_bits)] = prefixes(family);
-        let scene = Scene::quiet()
+        let scene = crowded()
             .with_rule(long, long_bits, 0, 6)
             .with_rule(short, short_bits, CLIENT_PORT, 3)
             .with_rule(long, long_bits, CLIENT_PORT + 1, 7);
@@ -74,12 +79,8 @@ fn a_port_without_a_rule_for_the_client_falls_back_to_any() {
     let Some(mut program) = Program::load() else { return };
     for family in Family::BOTH {
         let [(short, short_bits), ..] = prefixes(family);
-        let scene = Scene::quiet().with_rule(short, short_bits, 0, 2).with_rule(
-            elsewhere(family),
-            128,
-            CLIENT_PORT,
-            7,
-        );
+        let scene =
+            crowded().with_rule(short, short_bits, 0, 2).with_rule(elsewhere(family), 128, CLIENT_PORT, 7);
         assert_eq!(ceiling(&mut program, family, &scene), 2);
     }
 }
@@ -89,7 +90,7 @@ fn a_new_generation_takes_the_place_of_the_old_at_once() {
     let Some(mut program) = Program::load() else { return };
     for family in Family::BOTH {
         let [(short, short_bits), .., (long, long_bits)] = prefixes(family);
-        let scene = Scene::quiet()
+        let scene = crowded()
             .with_rule_of(GENERATION, long, long_bits, 0, 7)
             .with_rule_of(GENERATION, long, long_bits, CLIENT_PORT, 7)
             .with_rule_of(GENERATION + 1, short, short_bits, 0, 1);

@@ -1,6 +1,7 @@
 //! The loaded program with its maps, and one run of it.
 
 use std::{
+    mem,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     thread,
     time::Duration,
@@ -8,18 +9,19 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
     programs::{TestRun, TestRunOptions, TestRunResult, Xdp},
 };
 use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    block::{self, Members},
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
     filter::{Filter, FlowKey},
     limits::PRIORITIES,
-    member::{MemberEntry, MemberKey},
+    member::MemberKey,
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
@@ -29,8 +31,9 @@ use dispatcher_common::{
 
 use crate::{
     crowd,
-    scene::{self, OWNER, Scene, trie_key},
+    scene::{self, OWNER, Scene},
     segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
+    sources,
 };
 
 pub(crate) const COOKIE_KEY: SipKey = SipKey { k0: 11, k1: 22 };
@@ -77,6 +80,8 @@ pub(crate) struct Program {
     ebpf: Ebpf,
     /// Keeps the AF_XDP socket of queue 0 open; never bound, which is enough for a redirect map to point at it.
     slow_path: Option<OwnedFd>,
+    /// As they are in the map.
+    members: [Members; 2],
 }
 
 impl Program {
@@ -92,7 +97,7 @@ impl Program {
             .map_max_entries("FILTERS", MAX_FILTERS)
             .load(dispatcher_user::objects::FRONT)
             .expect("the object loads");
-        let mut program = Self { ebpf, slow_path: None };
+        let mut program = Self { ebpf, slow_path: None, members: [Members::default(), Members::default()] };
         for name in ["front", "pass"] {
             program.xdp(name).load().expect("the verifier accepts the program");
         }
@@ -102,6 +107,11 @@ impl Program {
 
     fn xdp(&mut self, name: &str) -> &mut Xdp {
         self.ebpf.program_mut(name).unwrap().try_into().unwrap()
+    }
+
+    /// Instructions that the verifier walked for `front`; it allows a million.
+    pub(crate) fn verified_instructions(&mut self) -> u32 {
+        self.xdp("front").info().unwrap().verified_instruction_count().unwrap()
     }
 
     fn fill(&mut self) {
@@ -199,13 +209,29 @@ impl Program {
         map.get(&OWNER.into(), 0).unwrap()
     }
 
-    pub(crate) fn set_members(&mut self, members: &[(MemberKey, MemberEntry)]) {
-        let mut trie: LpmTrie<_, [u32; 6], MemberEntry> =
-            LpmTrie::try_from(self.ebpf.map_mut("MEMBERS").unwrap()).unwrap();
-        let old: Vec<_> = trie.keys().map(Result::unwrap).collect();
-        old.iter().for_each(|key| trie.remove(key).unwrap());
-        for (key, entry) in members {
-            trie.insert(&trie_key(*key), entry, 0).unwrap();
+    pub(crate) fn set_members(&mut self, rules: &[(MemberKey, u8)]) {
+        let mut members = [Members::default(), Members::default()];
+        let mut rules = rules.to_vec();
+        rules.sort_by_key(|(key, _)| key.prefix_bits);
+        for (key, ceiling) in rules {
+            members[block::half(key.scope) as usize].insert(&key, ceiling).unwrap();
+        }
+        let old = mem::replace(&mut self.members, members.clone());
+        for (half, (old, new)) in old.iter().zip(&members).enumerate() {
+            self.set_changed("MEMBERS", half, old.lines(), new.lines());
+            self.set_changed("MEMBER_HINTS", half, old.hints(), new.hints());
+            self.set_changed("MEMBER_LEVELS", half, old.levels(), new.levels());
+        }
+    }
+
+    /// Writes what has changed in a half of a map.
+    fn set_changed<T: Pod + PartialEq>(&mut self, name: &str, half: usize, old: &[T], new: &[T]) {
+        let mut map: Array<_, T> = Array::try_from(self.ebpf.map_mut(name).unwrap()).unwrap();
+        let start = half * new.len();
+        for (number, (old, new)) in old.iter().zip(new).enumerate() {
+            if new != old {
+                map.set((start + number) as u32, new, 0).unwrap();
+            }
         }
     }
 
@@ -269,6 +295,12 @@ impl Program {
             ..TestRunOptions::default()
         };
         self.xdp(name).test_run(options).expect("the kernel runs the program")
+    }
+
+    /// Mean time in nanoseconds of runs of a program, each on the frame with another IPv4 source.
+    pub(crate) fn time_of_sources(&mut self, name: &str, frame: &[u8], repeat: u32) -> u32 {
+        let program = self.xdp(name).fd().unwrap().as_fd().as_raw_fd();
+        sources::time_ns(program, frame, repeat)
     }
 
     /// Runs `front` once on a frame that has no room before it.

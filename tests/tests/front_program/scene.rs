@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use aya::maps::lpm_trie::Key;
 use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, NONE_READY, PriorityStats, SourceKey, SourceRate},
     limits::PRIORITIES,
-    member::{MemberEntry, MemberKey, Scope},
+    member::{MemberKey, Scope},
     service::{ServiceEntry, flag},
 };
 
@@ -30,7 +29,7 @@ pub(crate) struct Scene {
     pub(crate) gate: u8,
     pub(crate) priority: u8,
     pub(crate) entry: AdmissionEntry,
-    pub(crate) members: Vec<(MemberKey, MemberEntry)>,
+    pub(crate) members: Vec<(MemberKey, u8)>,
     /// Of the client's source.
     pub(crate) rate: Option<SourceRate>,
     /// Of the client's source.
@@ -97,8 +96,8 @@ impl Scene {
         ceiling: u8,
     ) -> Self {
         let scope = Scope { owner: OWNER.into(), generation };
-        let entry = MemberEntry { ceiling, ..MemberEntry::default() };
-        self.members.push((MemberKey::new(scope, port.to_be(), prefix.into(), bits), entry));
+        let (port_be, address) = (port.to_be(), prefix.into());
+        self.members.push((MemberKey { scope, port_be, address, prefix_bits: bits }, ceiling));
         self.flags |= flag::MEMBERS | if port == 0 { 0 } else { flag::MEMBER_PORTS };
         self
     }
@@ -118,12 +117,6 @@ impl Scene {
     pub(crate) fn source(&self, family: Family) -> SourceKey {
         self.entry.source(&family.client().into(), OWNER)
     }
-}
-
-/// A key as the trie's own type has it.
-pub(crate) fn trie_key(key: MemberKey) -> Key<[u32; 6]> {
-    // SAFETY: both are a length and six words; neither has padding.
-    unsafe { std::mem::transmute::<MemberKey, Key<[u32; 6]>>(key) }
 }
 
 fn combined(a: &PriorityStats, b: &PriorityStats, with: fn(u64, u64) -> u64) -> PriorityStats {

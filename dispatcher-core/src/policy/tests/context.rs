@@ -3,7 +3,10 @@
 use super::*;
 
 fn context(table: TableKind, load_threshold: LoadThreshold) -> Bench {
-    Bench::new(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, 3)
+    Bench::new(
+        &PolicySettings { table, load_threshold: Some(load_threshold), ..PolicySettings::default() },
+        3,
+    )
 }
 
 /// T_load is 10 µs.

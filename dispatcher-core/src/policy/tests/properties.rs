@@ -23,7 +23,7 @@ fn settings() -> impl Strategy<Value = PolicySettings> {
     (prop::sample::select(NAMES), tables, numbers).prop_map(
         |(name, table, (n, t_low, t_high, targets, percent, pool))| PolicySettings {
             table,
-            load_threshold: LoadThreshold::Requests(n),
+            load_threshold: Some(LoadThreshold::Requests(n)),
             lard: LardSettings {
                 t_low,
                 t_high: t_high % 300,
@@ -69,7 +69,7 @@ proptest! {
     fn no_load_breaks_a_bound_of_replica_sets(threshold in 0_u32..100, steps in steps()) {
         let table = TableKind::Replicated;
         let load_threshold = LoadThreshold::Requests(threshold);
-        let mut bench = Bench::new(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, 3);
+        let mut bench = Bench::new(&PolicySettings { table, load_threshold: Some(load_threshold), ..PolicySettings::default() }, 3);
         for step in &steps {
             let (eligible, _) = make(&mut bench, step);
             for i in 0..60 {
@@ -85,7 +85,7 @@ proptest! {
     fn no_load_makes_weights_reach_an_ineligible_server(threshold in 0_u32..100, steps in steps()) {
         let load_threshold = LoadThreshold::Requests(threshold);
         let table = TableKind::Weighted;
-        let mut bench = Bench::new(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, 3);
+        let mut bench = Bench::new(&PolicySettings { table, load_threshold: Some(load_threshold), ..PolicySettings::default() }, 3);
         for step in &steps {
             let (eligible, _) = make(&mut bench, step);
             // Windows are 512 to 1536 requests.

@@ -6,7 +6,10 @@ use super::*;
 fn replicated(server_count: u16) -> Bench {
     let load_threshold = LoadThreshold::Work(Duration::from_micros(10));
     let table = TableKind::Replicated;
-    Bench::idle(&PolicySettings { table, load_threshold, ..PolicySettings::default() }, server_count)
+    Bench::idle(
+        &PolicySettings { table, load_threshold: Some(load_threshold), ..PolicySettings::default() },
+        server_count,
+    )
 }
 
 /// A window of requests, the classes of which repeat `pattern`, on servers that are idle before each.

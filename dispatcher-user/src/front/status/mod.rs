@@ -18,6 +18,7 @@ use dispatcher_core::{
     cluster::Server,
     config::{MacAddress, ServerConfig},
     ids::{ClassId, ServerId},
+    policy::Policy,
 };
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ use super::{
     FilterTable,
     census::SourceOpen,
     counters::ControlCounters,
-    model::{Model, State, Tally},
+    model::{Model, Service, State, Tally},
 };
 use crate::{
     control_socket::{Answer, Reply, Request, Subject},
@@ -77,15 +78,22 @@ struct ServerRow<'a> {
     boot_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// Where requests are at home: a class, or with a weighted table a server's part of all targets, or a hot target.
+#[derive(Debug, Default, Serialize)]
 struct BindRow<'a> {
     service: &'a str,
-    class: u16,
+    class: Option<u16>,
     class_name: Option<String>,
+    /// Hash of a hot target, in hexadecimal.
+    target: Option<String>,
     server: Option<&'a str>,
-    dispatched: u64,
-    hits: u64,
-    moved: u64,
+    /// Of the server among those of the service; the mean is 1.
+    weight: Option<f64>,
+    /// Requests for the target; 1 is a server's fair share of all.
+    share: Option<f64>,
+    dispatched: Option<u64>,
+    hits: Option<u64>,
+    moved: Option<u64>,
 }
 
 impl Answer for Status {
@@ -160,22 +168,51 @@ impl Status {
         let state = self.model.lock();
         let services = self.model.services().iter().zip(&state.policies);
         Reply::of(services.flat_map(|(service, policy)| {
-            let state = &state;
-            service.classes.classes().map(move |class| {
-                let Tally { dispatched, hits, moved } =
-                    state.by_class.get(class.index()).copied().unwrap_or_default();
-                let server = policy.bound_server(class);
-                BindRow {
-                    service: &service.config.name,
-                    class: class.0,
-                    class_name: service.classes.name(class),
-                    server: server.and_then(|server| self.server_name(server.0)),
-                    dispatched,
-                    hits,
-                    moved,
-                }
-            })
+            let weights = self.weight_rows(service, policy.as_ref());
+            let classes = service.classes.classes();
+            weights
+                .into_iter()
+                .chain(classes.map(|class| self.class_row(&state, service, policy.as_ref(), class)))
         }))
+    }
+
+    fn class_row<'a>(
+        &'a self,
+        state: &State,
+        service: &'a Service,
+        policy: &dyn Policy,
+        class: ClassId,
+    ) -> BindRow<'a> {
+        let Tally { dispatched, hits, moved } =
+            state.by_class.get(class.index()).copied().unwrap_or_default();
+        BindRow {
+            service: &service.config.name,
+            class: Some(class.0),
+            class_name: service.classes.name(class),
+            server: policy.bound_server(class).and_then(|server| self.server_name(server.0)),
+            dispatched: Some(dispatched),
+            hits: Some(hits),
+            moved: Some(moved),
+            ..BindRow::default()
+        }
+    }
+
+    /// What a weighted table has instead of a server for each class. Requests are not counted by server and service, nor by
+    /// target, but by class in the rows after these.
+    fn weight_rows<'a>(&'a self, service: &'a Service, policy: &dyn Policy) -> Vec<BindRow<'a>> {
+        let row = || BindRow { service: &service.config.name, ..BindRow::default() };
+        let round = |value: f64| (value * 1000.0).round() / 1000.0;
+        let server = |id: ServerId| self.server_name(id.0);
+        let weights = service.config.servers.iter().filter_map(|&id| {
+            Some(BindRow { server: server(id), weight: Some(round(policy.weight(id)?)), ..row() })
+        });
+        let hot = policy.hot_homes().into_iter().map(|hot| BindRow {
+            target: Some(format!("{:016x}", hot.target)),
+            server: server(hot.server),
+            share: Some(round(hot.share)),
+            ..row()
+        });
+        weights.chain(hot).collect()
     }
 
     fn server_name(&self, index: u16) -> Option<&str> {
