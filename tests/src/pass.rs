@@ -73,7 +73,7 @@ pub(crate) fn attach_program(host: &Host, port: &str, pin: &Path, instructions: 
     attached.map(drop)
 }
 
-fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
+pub(crate) fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
     let attributes = LoadAttributes {
         program_type: BPF_PROG_TYPE_XDP,
         instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
@@ -94,7 +94,7 @@ fn pin_program(program: &OwnedFd, pin: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &PinAttributes { path: path.as_ptr() as u64, program, flags: 0 }).map(drop)
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
+pub(crate) fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_long> {
     // SAFETY: `attributes` is a `repr(C)` prefix of `union bpf_attr`, and what it points to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -1,7 +1,7 @@
 //! Asking a running role what it sees: `dispatcher show … --json` over its control socket.
 
 use std::{
-    process::Stdio,
+    process::{Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -19,21 +19,38 @@ impl Rig {
     /// # Errors
     /// If the role does not answer or its answer is not a JSON array.
     pub fn show(&self, role: &str, what: &str) -> Result<Vec<Value>> {
-        let output = self
-            .host(role)?
-            .command(self.dispatcher())
-            .args(["show", what, "--json", "--socket"])
-            .arg(self.plan().control_socket(role))
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot run {}", self.dispatcher().display()))?;
+        self.rows(role, &["show", what])
+    }
+
+    /// The rows of any command with `--json` that asks a role.
+    ///
+    /// # Errors
+    /// As `show`.
+    pub fn rows(&self, role: &str, arguments: &[&str]) -> Result<Vec<Value>> {
+        let output = self.ask(role, &[arguments, &["--json"]].concat())?;
+        let what = arguments.join(" ");
         if !output.status.success() {
-            bail!("{role} does not show {what}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("{role} does not answer {what}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         match serde_json::from_slice(&output.stdout)? {
             Value::Array(rows) => Ok(rows),
-            other => bail!("{role} shows {what} as {other}, not as an array"),
+            other => bail!("{role} answers {what} by {other}, not by an array"),
         }
+    }
+
+    /// Runs `dispatcher` with these arguments and the control socket of a role, as an operator on that host would.
+    ///
+    /// # Errors
+    /// If it cannot be run; what it says to that is in the output.
+    pub fn ask(&self, role: &str, arguments: &[&str]) -> Result<Output> {
+        self.host(role)?
+            .command(self.dispatcher())
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.plan().control_socket(role))
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {}", self.dispatcher().display()))
     }
 
     /// Value of one counter of a role.

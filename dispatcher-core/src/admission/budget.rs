@@ -49,6 +49,22 @@ impl EvictionBudget {
         }
     }
 
+    /// Whether one eviction may be now on behalf of a newcomer from `source`.
+    ///
+    /// # Errors
+    /// When it must not, and why.
+    pub fn allows(&self, now: Duration, source: IpAddr) -> Result<(), OverBudget> {
+        if !self.service.has_one(self.settings.per_second, now) {
+            return Err(OverBudget::Service);
+        }
+        let known = self.sources.get(&self.prefix(source)).copied();
+        let bucket = match known {
+            None if self.sources.len() >= MAX_PREFIXES => self.others,
+            bucket => bucket.unwrap_or_default(),
+        };
+        if bucket.has_one(self.settings.per_source, now) { Ok(()) } else { Err(OverBudget::Source) }
+    }
+
     /// Takes one eviction on behalf of a newcomer from `source`.
     ///
     /// # Errors

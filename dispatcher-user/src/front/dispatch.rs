@@ -53,6 +53,9 @@ pub trait Dispatch: Send + Sync {
     /// Both ends of a flow, as its packets name them.
     fn tuple(&self, key: &FlowKey) -> Option<Tuple>;
 
+    /// Counts a request of a flow of this priority as answered, after a wait.
+    fn answered(&self, service: u16, priority: u8, wait: Duration);
+
     /// Counts a flow of this priority as closed.
     fn closed(&self, service: u16, priority: u8);
 

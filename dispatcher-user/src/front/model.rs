@@ -270,7 +270,7 @@ impl Dispatch for Model {
         let state = &mut *self.lock();
         self.advance(&mut state.cluster, now);
         self.observe_locked(state, owner, now);
-        let evict_below = match self.admission.judge(owner, priority) {
+        let evict_below = match self.admission.judge(owner, priority, client.ip(), now) {
             Ruling::Admit => None,
             Ruling::Evict(_) => Some(priority.get()),
             Ruling::Refuse => return Judgement::Refused(self.admission.refused(owner, priority)),
@@ -306,6 +306,12 @@ impl Dispatch for Model {
     fn tuple(&self, key: &FlowKey) -> Option<Tuple> {
         let Door { vip, port_be, .. } = *self.doors.get(usize::from(key.service()))?;
         Some(Tuple { client: key.client, vip, client_port_be: key.client_port_be(), port_be })
+    }
+
+    fn answered(&self, service: u16, priority: u8, wait: Duration) {
+        if let Some(owner) = self.owner(service) {
+            self.admission.answered(owner, priority, wait);
+        }
     }
 
     fn closed(&self, service: u16, priority: u8) {

@@ -23,6 +23,8 @@ pub use response::Response;
 pub use segment::{Flags, Segment};
 pub use socket::PacketSocket;
 
+pub(crate) use peer::parse as mac;
+
 #[cfg(test)]
 mod selftest {
     use std::time::Duration;

@@ -105,7 +105,7 @@ impl Peer {
 }
 
 /// A MAC address from its text.
-pub(super) fn parse(mac: &str) -> Result<Mac> {
+pub(crate) fn parse(mac: &str) -> Result<Mac> {
     let bytes: Option<Vec<u8>> = mac.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| anyhow!("{mac:?} is not a MAC address"))
 }

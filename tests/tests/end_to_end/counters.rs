@@ -144,6 +144,18 @@ const REACHED: &[(&str, &[Counter])] = &[
         "floods::a_hundred_thousand_spoofed_syns_leave_no_trace_and_a_real_client_is_served",
         &[Front(F::SynAnswered), Front(F::CookieRefused)],
     ),
+    (
+        "floods::five_million_spoofed_syns_meet_admission_and_a_real_client_is_served",
+        &[Front(F::SynRefusedDropped), Front(F::SynRefusedReset), Front(F::SynAnswered)],
+    ),
+    (
+        "floods::floods_of_acks_and_of_handshakes_without_a_request_leave_nothing",
+        &[Front(F::HandshakeCompleted), Front(F::UnknownReset), Front(F::CookieRefused)],
+    ),
+    (
+        "floods::heads_that_dribble_in_byte_by_byte_fill_their_bounds_and_nothing_else",
+        &[Control(C::CollectFlowsFull), Control(C::HeadTimeout), Front(F::RequestLater)],
+    ),
     ("forgery::forged_and_expired_cookies_are_refused_with_an_exact_reset", &[Front(F::CookieRefused)]),
     ("forgery::a_replayed_request_reaches_no_server_twice", &[Back(B::TicketReplayed)]),
     (
@@ -194,6 +206,63 @@ const REACHED: &[(&str, &[Counter])] = &[
     (
         "restarts::the_filters_of_a_rebooted_server_are_dropped_and_its_clients_reset",
         &[Control(C::FilterOrphaned)],
+    ),
+    (
+        "members::a_signed_cookie_gives_its_priority_and_a_forged_or_expired_one_none",
+        &[Control(C::SignedCookieBad)],
+    ),
+    (
+        "admission::a_newcomer_is_reset_or_ignored_at_its_syn_and_gets_in_when_there_is_room",
+        &[Front(F::SynRefusedReset), Front(F::SynRefusedDropped)],
+    ),
+    (
+        "admission::a_client_that_came_in_time_is_judged_again_at_its_first_request",
+        &[Front(F::RequestRefusedReset), Front(F::RequestRefusedDropped), Control(C::RequestRefused)],
+    ),
+    (
+        "admission::a_client_is_refused_by_the_priority_that_its_cookie_shows",
+        &[
+            Control(C::RequestRefused),
+            Control(C::RequestRefusedReset),
+            Control(C::RequestRefusedDropped),
+            Control(C::VictimAbsent),
+        ],
+    ),
+    (
+        "admission::a_refusal_is_a_clean_503_with_retry_after_for_every_method",
+        &[Control(C::RequestRefused), Front(F::AnsweredDropped)],
+    ),
+    (
+        "admission::a_request_on_a_kept_connection_is_refused_while_all_servers_have_too_much_work",
+        &[
+            Front(F::KeptRefused),
+            Front(F::KeptRefusedDropped),
+            Control(C::RequestRefused),
+            Control(C::RequestRefusedReset),
+            Back(B::RstPassed),
+        ],
+    ),
+    (
+        "eviction::each_newcomer_of_higher_priority_takes_the_place_of_one_idle_flow",
+        &[Control(C::FlowEvicted), Control(C::RequestRefused), Back(B::RstPassed)],
+    ),
+    ("eviction::a_flow_that_takes_in_a_response_is_not_evicted", &[Control(C::VictimAbsent)]),
+    (
+        "eviction::nobody_younger_than_the_minimum_age_is_evicted_and_the_limit_is_exceeded_by_a_quarter_at_most",
+        &[Control(C::VictimAbsent), Control(C::RequestRefused)],
+    ),
+    ("eviction::a_flow_that_has_become_active_is_spared", &[Control(C::VictimChanged)]),
+    (
+        "eviction::ten_thousand_flows_are_evicted_in_a_second_and_everyone_hears_of_it",
+        &[Control(C::FlowEvicted), Back(B::RstPassed)],
+    ),
+    (
+        "sources::a_source_that_connects_too_often_is_ignored_and_others_are_served",
+        &[Front(F::SourceLimitedDropped)],
+    ),
+    (
+        "sources::a_source_with_too_many_open_connections_is_reset_until_one_is_closed",
+        &[Front(F::SourceLimitedReset)],
     ),
     (
         "two_arm::a_front_end_with_two_arms_serves_like_one_with_one",

@@ -5,20 +5,26 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod counters;
+mod crowd;
 mod curl;
 mod echo;
+mod insider;
 mod stage;
 mod watch;
 mod wrk;
 
+mod accounts;
+mod admission;
 mod classes;
 mod clients;
 mod direct_return;
+mod eviction;
 mod floods;
 mod forgery;
 mod handoffs;
 mod heads;
 mod limits;
+mod members;
 mod packets;
 mod path_mtu;
 mod policies;
@@ -27,5 +33,6 @@ mod refusals;
 mod reports;
 mod restarts;
 mod skb_mode;
+mod sources;
 mod traffic;
 mod two_arm;

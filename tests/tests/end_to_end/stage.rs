@@ -42,6 +42,44 @@ pub(crate) struct Standing {
     pub(crate) peer: Peer,
     _echo: Echo,
     pub(crate) rig: Rig,
+    /// The front-end runs for one test only.
+    own_front: bool,
+}
+
+/// What a test has in the configuration of the web service, beside what all have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Web<'a> {
+    /// Policy, if not the usual one.
+    pub(crate) policy: &'a str,
+    /// Keys of the service.
+    pub(crate) keys: &'a str,
+    /// Text of its file of rules, if it has one.
+    pub(crate) members: &'a str,
+    /// Lines of its `[service.admission]`, if it has one.
+    pub(crate) admission: &'a str,
+}
+
+impl Web<'_> {
+    fn options(&self, rig: &Rig) -> FrontOptions {
+        let mut more = self.keys.to_owned();
+        if !self.members.is_empty() {
+            std::fs::write(members_file(rig), self.members).unwrap();
+            more.push_str("members = \"web.members\"\n");
+        }
+        if !self.admission.is_empty() {
+            more.push_str(&format!("\n[service.admission]\n{}\n", self.admission));
+        }
+        let mut options = FrontOptions { more: more + SETTINGS, ..front_options() };
+        if !self.policy.is_empty() {
+            options.policy = self.policy.to_owned();
+        }
+        options
+    }
+}
+
+/// The rules of the web service, as its configuration names them.
+pub(crate) fn members_file(rig: &Rig) -> std::path::PathBuf {
+    rig.plan().run_dir().join("front/web.members")
 }
 
 /// The shared rig for the time of one test.
@@ -52,6 +90,22 @@ pub(crate) struct Stage {
 
 /// The shared rig, or `None` after the reason of a skip was printed.
 pub(crate) fn shared() -> Option<Stage> {
+    let mut stage = take()?;
+    if stage.standing().own_front {
+        stage.standing_mut().serve(&front_options(), false);
+    }
+    Some(stage)
+}
+
+/// The shared rig with a front-end of this test's own, which has just started.
+pub(crate) fn with_web(web: &Web<'_>) -> Option<Stage> {
+    let mut stage = take()?;
+    let options = web.options(stage.rig());
+    stage.standing_mut().serve(&options, true);
+    Some(stage)
+}
+
+fn take() -> Option<Stage> {
     if skipped(&test_name()) {
         return None;
     }
@@ -107,7 +161,15 @@ impl Standing {
         rig.start_front(&front_options()).unwrap();
         rig.wait_until_servers_up(Duration::from_secs(10)).unwrap();
         let echo = Echo::start(rig.host("server1").unwrap());
-        Self { peer: Peer::new(&rig).unwrap(), _echo: echo, rig }
+        Self { peer: Peer::new(&rig).unwrap(), _echo: echo, rig, own_front: false }
+    }
+
+    /// Starts the front-end anew with other options.
+    fn serve(&mut self, options: &FrontOptions, own: bool) {
+        self.own_front = own;
+        self.rig.stop("front").unwrap();
+        self.rig.start_front(options).unwrap();
+        self.rig.wait_until_servers_up(Duration::from_secs(10)).unwrap();
     }
 }
 

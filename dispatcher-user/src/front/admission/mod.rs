@@ -132,7 +132,7 @@ impl Admission {
     /// Judges a newcomer. Where it takes the place of someone but nobody may be evicted now, it comes in all the same, up to a
     /// bound; not so when it is the load that is too much for it.
     #[must_use]
-    pub fn judge(&self, owner: usize, priority: Priority) -> Ruling {
+    pub fn judge(&self, owner: usize, priority: Priority, newcomer: IpAddr, now: Duration) -> Ruling {
         if self.settings(owner).is_none() {
             return Ruling::Admit;
         }
@@ -142,13 +142,17 @@ impl Admission {
         // Load has a bound for each priority already.
         let is_bounded = is_full || !entry.is_full();
         match ruling {
-            Ruling::Evict(_) if is_bounded && !self.has_victim(owner, priority) => Ruling::Refuse,
+            Ruling::Evict(_) if is_bounded && !self.may_evict(owner, priority, newcomer, now) => {
+                Ruling::Refuse
+            }
             ruling => ruling,
         }
     }
 
-    fn has_victim(&self, owner: usize, below: Priority) -> bool {
-        lock(&self.services[owner].victims).lowest_ready() < below.get()
+    fn may_evict(&self, owner: usize, below: Priority, newcomer: IpAddr, now: Duration) -> bool {
+        let service = &self.services[owner];
+        let is_ready = lock(&service.victims).lowest_ready() < below.get();
+        is_ready && lock(&service.budget).allows(now, newcomer).is_ok()
     }
 
     /// Requests on kept connections below this priority are refused; 0 for none.
@@ -178,6 +182,11 @@ impl Admission {
         Refusal { way: settings.way(priority), retry_after: settings.retry_after }
     }
 
+    /// Counts a request as answered, of those whose response the slow path saw acknowledged.
+    pub fn answered(&self, owner: usize, priority: u8, wait: Duration) {
+        self.services[owner].tallies.of(priority).answer(wait);
+    }
+
     /// Counts a flow as closed.
     pub fn closed(&self, owner: usize, priority: u8) {
         self.ledger.close(owner, priority);
@@ -192,12 +201,14 @@ impl Admission {
     /// A flow that may give way to a newcomer of higher priority, within the budgets.
     pub fn victim(&self, owner: usize, below: Priority, newcomer: IpAddr, now: Duration) -> Option<Victim> {
         let service = self.services.get(owner)?;
+        let mut budget = lock(&service.budget);
+        budget.allows(now, newcomer).ok()?;
         let victim = lock(&service.victims).take(below);
         if victim.is_none() {
             self.wanted.notify_one();
         }
         let victim = victim?;
-        lock(&service.budget).take(now, newcomer).ok()?;
+        budget.take(now, newcomer).ok()?;
         Some(victim)
     }
 
@@ -256,6 +267,10 @@ mod tests {
         Admission::new(&FrontConfig::parse(&text, "front.toml").unwrap(), Ledger::in_memory())
     }
 
+    fn judge(admission: &Admission, level: u8) -> Ruling {
+        admission.judge(0, priority(level), IpAddr::from([198, 18, 0, 1]), 5 * SECOND)
+    }
+
     fn priority(level: u8) -> Priority {
         Priority::new(level).unwrap()
     }
@@ -265,7 +280,7 @@ mod tests {
         let admission = admission("");
         admission.set_pressure(0, Pressure { overloaded: true, ..Pressure::default() }, 0);
         for _ in 0..3 {
-            assert_eq!(admission.judge(0, priority(0)), Ruling::Admit);
+            assert_eq!(judge(&admission, 0), Ruling::Admit);
             admission.admitted(0, priority(0));
         }
         assert_eq!((admission.entry(0).total(), admission.gate(0)), (3, 0));
@@ -277,12 +292,12 @@ mod tests {
         let admission = admission("[service.admission]\nconnection_limit = 8\n");
         admission.set_pressure(0, Pressure::default(), 8);
         let mut admitted = 0;
-        while admission.judge(0, priority(if admitted < 8 { 1 } else { 5 })) != Ruling::Refuse {
+        while judge(&admission, if admitted < 8 { 1 } else { 5 }) != Ruling::Refuse {
             admission.admitted(0, priority(if admitted < 8 { 1 } else { 5 }));
             admitted += 1;
         }
         assert_eq!(admitted, 11, "the limit, a quarter of it, and the one who finds that out");
-        assert_eq!(admission.judge(0, priority(1)), Ruling::Refuse);
+        assert_eq!(judge(&admission, 1), Ruling::Refuse);
     }
 
     #[test]
@@ -315,5 +330,17 @@ mod tests {
         assert!(victim(2).is_none(), "equals stay");
         assert!(victim(3).is_some() && victim(3).is_some());
         assert!(victim(3).is_none(), "two in a second are enough");
+        assert_eq!(admission.entry(0).lowest_ready, 2, "the third is still there");
+        for _ in 0..11 {
+            admission.admitted(0, priority(2));
+        }
+        admission.set_pressure(0, Pressure::default(), 8);
+        assert_eq!(
+            judge(&admission, 3),
+            Ruling::Refuse,
+            "the limit and a quarter of it, and nobody may give way"
+        );
+        let later = admission.judge(0, priority(3), newcomer, 6 * SECOND);
+        assert_eq!(later, Ruling::Evict(2), "within the budget again");
     }
 }

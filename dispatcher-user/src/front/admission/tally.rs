@@ -1,6 +1,9 @@
 //! What the control plane decided about requests, by priority.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use dispatcher_common::limits::PRIORITIES;
 
@@ -14,6 +17,8 @@ pub struct PriorityTally {
     admitted: AtomicU64,
     refused_first: AtomicU64,
     evicted: AtomicU64,
+    answered: AtomicU64,
+    wait_ns: AtomicU64,
 }
 
 impl Tallies {
@@ -37,6 +42,11 @@ impl PriorityTally {
         self.evicted.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn answer(&self, wait: Duration) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.wait_ns.fetch_add(wait.as_nanos() as u64, Ordering::Relaxed);
+    }
+
     /// First requests that were dispatched.
     #[must_use]
     pub fn admitted(&self) -> u64 {
@@ -53,5 +63,11 @@ impl PriorityTally {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+    /// Responses whose beginning the slow path saw acknowledged, and the sum of the waits for them in nanoseconds. The kernel's
+    /// program counts the others.
+    #[must_use]
+    pub fn answered(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.wait_ns.load(Ordering::Relaxed))
     }
 }

@@ -4,6 +4,7 @@
 
 mod admission;
 mod collecting;
+mod progress;
 #[cfg(test)]
 mod tests;
 
@@ -419,7 +420,7 @@ impl Engine {
         };
         match (known.filter, known.sent) {
             (Some(filter), _) if is_handed_off(&filter) => {
-                self.note_close(arrival, filter);
+                self.note(arrival, filter, now);
                 self.forward(arrival, filter.server, buffer)
             }
             (Some(Filter { state: state::PENDING, .. }), Some(sent)) => {
@@ -465,11 +466,22 @@ impl Engine {
         Verdict::Send { start: ROOM, end: ROOM + arrival.frame.end }
     }
 
-    /// What the kernel's program does for a FIN or RST that it forwards itself.
-    fn note_close(&mut self, arrival: &Arrival, filter: Filter) {
+    /// What the kernel's program does for a segment that it forwards itself.
+    fn note(&mut self, arrival: &Arrival, filter: Filter, now: Now) {
+        let (service, priority) = (arrival.key.service(), filter.priority);
+        let mut noted = filter;
+        if let Some(wait) = progress::note(&mut noted, &arrival.frame, now.ns) {
+            self.shared.dispatch.answered(service, priority, wait);
+        }
         if arrival.frame.has(flags::FIN | flags::RST) && filter.state == state::ESTABLISHED {
-            self.shared.dispatch.closed(arrival.key.service(), filter.priority);
-            self.updates.push(arrival.key, Filter { state: state::CLOSING, ..filter });
+            self.shared.dispatch.closed(service, priority);
+            noted.state = state::CLOSING;
+        }
+        if self.updates.find(&arrival.key).is_some() {
+            self.updates.push(arrival.key, noted);
+        } else if self.shared.filters.update_batch(&[arrival.key], &[noted]) > 0 {
+            // At once, as the program may note the next segment any moment.
+            self.shared.count(ControlCounter::FilterUpdateFailed);
         }
     }
 

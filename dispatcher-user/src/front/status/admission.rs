@@ -102,6 +102,8 @@ impl Status {
     ) -> PriorityRow<'a> {
         let entry = self.model.admission().entry(owner);
         let tally = self.model.admission().tallies(owner).of(priority);
+        let (answered, wait_ns) = tally.answered();
+        let (answered, wait_ns) = (stats.answered + answered, stats.wait_ns + wait_ns);
         PriorityRow {
             service,
             priority,
@@ -112,8 +114,8 @@ impl Status {
             refused_kept: stats.refused_kept,
             limited: stats.limited,
             evicted: tally.evicted(),
-            answered: stats.answered,
-            wait_ms: (stats.answered > 0).then(|| stats.wait_ns as f64 / stats.answered as f64 / 1e6),
+            answered,
+            wait_ms: (answered > 0).then(|| wait_ns as f64 / answered as f64 / 1e6),
             refusal: way::name(entry.way(priority)),
         }
     }

@@ -63,9 +63,9 @@ impl Status {
             Step::new("priority at the SYN", ceiling, "the highest that rules for this source give"),
         ];
         steps.extend(self.source_step(owner, request));
-        steps.push(self.ruling_step("at the SYN", owner, ceiling));
+        steps.push(self.ruling_step("at the SYN", owner, ceiling, request));
         steps.push(Step::new("priority", member.priority, basis(&member)));
-        steps.push(self.ruling_step("at the request", owner, member.priority));
+        steps.push(self.ruling_step("at the request", owner, member.priority, request));
         let class = service.classes.classify(head);
         let name = service
             .classes
@@ -87,14 +87,23 @@ impl Status {
         let prefix: std::net::IpAddr = source.prefix.into();
         let number = |limit: u32| if limit == 0 { "any number of".to_owned() } else { limit.to_string() };
         let (rate, most) = (number(limits.connections_per_second), number(limits.open_connections));
-        Some(Step::new(
-            "source",
-            format_args!("{prefix} has {open} open flows"),
-            format_args!("may have {rate} new connections a second, {most} open"),
-        ))
+        let is_full = limits.open_connections > 0 && open.cast_signed() >= limits.open_connections.into();
+        let result = if is_full {
+            format!("refused ({})", way::name(limits.way.code()))
+        } else {
+            "admitted, unless it comes too often".to_owned()
+        };
+        let by = format!("{prefix} has {open} open flows; it may have {most}, and {rate} new ones a second");
+        Some(Step::new("source", result, by))
     }
 
-    fn ruling_step(&self, step: &'static str, owner: usize, priority: Priority) -> Step {
+    fn ruling_step(
+        &self,
+        step: &'static str,
+        owner: usize,
+        priority: Priority,
+        request: &WhyRequest,
+    ) -> Step {
         let Some(settings) = self.model.admission().settings(owner) else {
             return Step::new(step, "admitted", "no admission is configured");
         };
@@ -111,7 +120,7 @@ impl Status {
         if pressure.overloaded {
             let _ = write!(by, ", overloaded: {}", causes(pressure));
         }
-        match self.model.admission().judge(owner, priority) {
+        match self.model.admission().judge(owner, priority, request.source.ip(), self.model.now()) {
             Ruling::Admit => Step::new(step, "admitted", by),
             Ruling::Evict(lowest) => {
                 Step::new(step, format_args!("admitted in the place of a flow of priority {lowest}"), by)

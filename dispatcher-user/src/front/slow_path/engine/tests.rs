@@ -49,6 +49,7 @@ struct ToSeven {
     way: Mutex<Way>,
     victims: Mutex<Vec<Victim>>,
     open: AtomicU64,
+    answered: AtomicU64,
     evicted: AtomicU64,
 }
 
@@ -78,6 +79,11 @@ impl Dispatch for ToSeven {
         let vip: IpAddr = "198.18.0.100".parse().unwrap();
         let (client_port_be, port_be) = (key.client_port_be(), 80_u16.to_be());
         Some(Tuple { client: key.client, vip: vip.into(), client_port_be, port_be })
+    }
+
+    fn answered(&self, _: u16, priority: u8, _: Duration) {
+        assert_eq!(priority, 2);
+        self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
     fn closed(&self, _: u16, priority: u8) {
@@ -437,6 +443,29 @@ fn a_refused_head_in_two_segments_is_never_met_with_silence() {
         let left = world.client(&part(REFUSED, 20, REFUSED.len()));
         assert_eq!(left.iter().map(|left| left.frame.flags).collect::<Vec<_>>(), [expected]);
     }
+}
+
+#[test]
+fn what_late_segments_say_is_noted_in_their_filter() {
+    let mut world = World::new();
+    let first = Shape::request(REQUEST);
+    world.client(&first);
+    world.now.ns += MS;
+    let seq = first.seq + REQUEST.len() as u32;
+    let ack = Shape { seq, ack: 5301, flags: flags::ACK, payload: Vec::new(), ..first.clone() };
+    world.client(&ack);
+    let filter = world.filter(&first).unwrap();
+    assert_eq!((filter.last_ack, filter.response_ns, filter.packets), (5301, world.now.ns, 2));
+    assert_eq!(world.dispatch.answered.load(Ordering::Relaxed), 1);
+    let next = Shape { seq, ack: 5301, ..first.clone() };
+    world.client(&next);
+    let filter = world.filter(&first).unwrap();
+    assert_eq!((filter.requests, filter.response_ns, filter.request_ack), (2, 0, 5301));
+    assert_eq!(filter.next_seq, seq + REQUEST.len() as u32);
+    // Late itself: nothing goes back.
+    world.client(&Shape { ack: 5101, ..ack });
+    assert_eq!(world.filter(&first).unwrap().last_ack, 5301);
+    assert_eq!(world.dispatch.answered.load(Ordering::Relaxed), 1);
 }
 
 #[test]
