@@ -34,7 +34,7 @@ pub const NONE_READY: u8 = PRIORITIES as u8;
 pub struct AdmissionEntry {
     /// Most open flows; `u64::MAX` without a limit.
     pub limit: u64,
-    /// 1 while the service is overloaded for another reason: load, or a server's signal.
+    /// 1 while the service is overloaded for all priorities for another reason: a server's signal.
     pub overloaded: u32,
     /// Nanoseconds between two new connections of a source, on average over a second; 0 without a limit.
     pub source_interval_ns: u32,
@@ -44,8 +44,10 @@ pub struct AdmissionEntry {
     pub source_way: u8,
     /// Lowest priority, adjusted, of a flow that is ready to give way; [`NONE_READY`] if none is.
     pub lowest_ready: u8,
+    /// The service is overloaded by load for priorities below this one: the load that is too much for a priority grows with it.
+    pub closed_below: u8,
     /// Kept zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// One of [`way`] for each priority.
     pub ways: [u8; PRIORITIES],
     /// What of an address makes a source, as halves, for mapped IPv4 addresses and for IPv6.
@@ -91,18 +93,25 @@ impl AdmissionEntry {
         lowest
     }
 
-    /// Whether newcomers must be better than others.
+    /// Whether all newcomers must be better than others.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.overloaded != 0 || self.total() as i64 >= self.limit as i64 && self.limit != u64::MAX
+    }
+
+    /// Whether newcomers of some priority must be better than others.
     #[inline(always)]
     #[must_use]
     pub fn is_overloaded(&self) -> bool {
-        self.overloaded != 0 || self.total() as i64 >= self.limit as i64 && self.limit != u64::MAX
+        self.closed_below != 0 || self.is_full()
     }
 
     /// Judges a newcomer. Equals never make room for each other, and when nobody is there at all, nobody is in the way.
     #[inline(always)]
     #[must_use]
     pub fn judge(&self, priority: u8) -> Ruling {
-        if !self.is_overloaded() {
+        if priority >= self.closed_below && !self.is_full() {
             return Ruling::Admit;
         }
         match self.lowest() {
@@ -215,6 +224,17 @@ mod tests {
             assert_eq!(entry(4, false, open).judge(priority), expected);
             assert_eq!(entry(u64::MAX, true, open).judge(priority), expected);
         }
+    }
+
+    #[test]
+    fn load_closes_the_door_to_low_priorities_first() {
+        let by_load = AdmissionEntry { closed_below: 3, ..entry(u64::MAX, false, [0, 1, 0, 0, 1, 0, 0, 0]) };
+        assert!(by_load.is_overloaded() && !by_load.is_full());
+        assert_eq!(by_load.judge(1), Ruling::Refuse);
+        assert_eq!(by_load.judge(2), Ruling::Evict(1));
+        assert_eq!(by_load.judge(3), Ruling::Admit);
+        let full = AdmissionEntry { overloaded: 1, ..by_load };
+        assert_eq!(full.judge(3), Ruling::Evict(1));
     }
 
     #[test]

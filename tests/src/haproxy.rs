@@ -5,11 +5,23 @@ use std::fmt::Write;
 
 use crate::plan::{Family, Plan};
 
+/// Lines that are added to its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct HaproxyOptions {
+    /// At the end of the frontend.
+    pub frontend: String,
+    /// At the beginning of the backend.
+    pub backend: String,
+    /// At the end of each server's line.
+    pub server: String,
+}
+
 /// Where it listens, on the front-end's own addresses.
 pub(crate) const PORT: u16 = 8080;
 
-pub(crate) fn text(plan: &Plan) -> String {
+pub(crate) fn text(plan: &Plan, options: &HaproxyOptions) -> String {
     let (v4, v6) = (plan.address("front", Family::V4), plan.address("front", Family::V6));
+    let HaproxyOptions { frontend, backend, server } = options;
     let mut text = format!(
         "# Written by the rig.
 global
@@ -25,11 +37,11 @@ frontend web
     bind {v4}:{PORT}
     bind {v6}:{PORT}
     default_backend servers
-backend servers
-"
+{frontend}backend servers
+{backend}"
     );
     for name in plan.server_names() {
-        let _ = writeln!(text, "    server {name} {}:80", plan.address(&name, Family::V4));
+        let _ = writeln!(text, "    server {name} {}:80 {server}", plan.address(&name, Family::V4));
     }
     text
 }

@@ -10,6 +10,7 @@ mod haproxy;
 mod host;
 mod leftovers;
 mod live;
+pub mod load;
 mod lock;
 mod nginx;
 mod pass;
@@ -25,6 +26,7 @@ mod sources;
 pub mod wire;
 mod wiring;
 
+pub use haproxy::HaproxyOptions;
 pub use host::Host;
 pub use leftovers::remove as remove_leftovers;
 pub use plan::{Family, LAB, Plan};

@@ -17,7 +17,7 @@ use nix::{sys::signal::Signal, unistd::Uid};
 use crate::{
     content,
     delay::DelayServer,
-    haproxy,
+    haproxy::{self, HaproxyOptions},
     host::Host,
     leftovers,
     lock::Lock,
@@ -239,14 +239,22 @@ impl Rig {
         self.wait_until_servers_up(START_LIMIT).with_context(|| self.log_tail("front"))
     }
 
-    /// Starts HAProxy on the front-end's host, at port 8080 of its own addresses.
+    /// As `start_haproxy_with` and no further lines.
     ///
     /// # Errors
     /// If it does not listen in time.
     pub fn start_haproxy(&mut self) -> Result<()> {
+        self.start_haproxy_with(&HaproxyOptions::default())
+    }
+
+    /// Starts HAProxy on the front-end's host, at port 8080 of its own addresses.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub fn start_haproxy_with(&mut self, options: &HaproxyOptions) -> Result<()> {
         let run_dir = self.plan.run_dir();
         let config = run_dir.join("front/haproxy.cfg");
-        fs::write(&config, haproxy::text(&self.plan))?;
+        fs::write(&config, haproxy::text(&self.plan, options))?;
         let host = self.host("front")?;
         let mut command = host.command("/usr/sbin/haproxy");
         command.arg("-db").arg("-f").arg(&config);

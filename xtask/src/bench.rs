@@ -41,21 +41,29 @@ const BENCHES: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-pub(crate) fn run() -> Result<ExitCode> {
+/// What happens when more is asked for than the servers can do: a run of its own, as it takes longer than all others.
+const OVERLOAD: (&str, &[&str], &str) = (
+    "overload",
+    &["bench", "--package", "tests", "--bench", "overload"],
+    "who is served under overload: admission, none, HAProxy",
+);
+
+pub(crate) fn run(overload: bool) -> Result<ExitCode> {
     workspace::need_root("the benchmarks' rig")?;
     setup::ensure()?;
     let dispatcher = workspace::build_dispatcher()?;
     let mut failed = Vec::new();
-    for (bench, arguments, question) in BENCHES {
+    let chosen: &[_] = if overload { &[OVERLOAD] } else { &BENCHES };
+    for (bench, arguments, question) in chosen {
         println!("\n## {question}\n");
         let status = workspace::cargo()
-            .args(arguments)
+            .args(*arguments)
             .env("DISPATCHER_RIG", "1")
             .env("DISPATCHER_BIN", &dispatcher)
             .status()
             .context("cannot run cargo")?;
         if !status.success() {
-            failed.push(bench);
+            failed.push(*bench);
         }
         if interrupt::came() {
             return Ok(ExitCode::from(interrupt::EXIT_CODE));

@@ -38,7 +38,12 @@ enum Task {
     /// Run all tests, those in the rig included (needs root)
     Test,
     /// Measure what packets, requests and responses cost, beside HAProxy and direct connections (needs root, 2 minutes)
-    Bench,
+    Bench {
+        /// Measure overload instead: three levels of clients at up to three times the capacity, with and without admission, and
+        /// HAProxy (8 minutes)
+        #[arg(long)]
+        overload: bool,
+    },
     /// A lab of client, switch, front-end and servers to play with (needs root)
     #[command(subcommand)]
     Rig(Lab),
@@ -85,7 +90,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Task::Demo { ipv6 } => demo::run(ipv6),
         Task::Test => rings::run(),
-        Task::Bench => bench::run(),
+        Task::Bench { overload } => bench::run(overload),
         Task::Rig(Lab::Up { servers, two_arm, ipv6 }) => {
             lab::up(servers, two_arm, ipv6).map(|()| ExitCode::SUCCESS)
         }

@@ -3,12 +3,16 @@
 //!
 //! All causes want it of *every* eligible server: while one of them has room, it is for the policy to use it, and one server that
 //! is broken must not close the service. Nobody is eligible: not overloaded, as nobody is to be protected.
+//!
+//! Load closes the door to low priorities first. Each has a bound of its own, lower for lower ones: what load the others make
+//! stays below the bound of the higher, and those find room without anybody having to go. With one bound for all, a service
+//! full of the high priority would refuse the high until the load is down by the hysteresis, and then take in all that come.
 
 use std::time::Duration;
 
 use dispatcher_common::{
     admission::{AdmissionEntry, NONE_READY},
-    limits::MAX_SERVERS,
+    limits::{MAX_PRIORITY, MAX_SERVERS},
 };
 
 use super::{AdmissionSettings, ConnectionLimit};
@@ -22,7 +26,7 @@ use crate::{
 pub struct Causes {
     /// As many connections are open as may be.
     pub connections: bool,
-    /// T of every server is above the bound.
+    /// T of every server is above the bound of some priority.
     pub load: bool,
     /// The CPUs of every server are busy.
     pub cpu: bool,
@@ -43,20 +47,17 @@ pub struct Pressure {
     pub overloaded: bool,
     /// Which causes.
     pub causes: Causes,
-}
-
-impl From<Causes> for Pressure {
-    fn from(causes: Causes) -> Self {
-        Self { overloaded: causes.any(), causes }
-    }
+    /// Load is a cause for priorities below this one.
+    pub closed_below: u8,
 }
 
 impl Pressure {
     /// With what the count of open flows says, which [`Overload::observe`] does not know.
     #[must_use]
     pub fn with_connections(self, entry: &AdmissionEntry) -> Self {
-        let connections = AdmissionEntry { overloaded: 0, ..*entry }.is_overloaded();
-        Causes { connections, ..self.causes }.into()
+        let connections = AdmissionEntry { overloaded: 0, ..*entry }.is_full();
+        let causes = Causes { connections, ..self.causes };
+        Self { overloaded: causes.any(), causes, ..self }
     }
 }
 
@@ -67,11 +68,13 @@ pub struct Overload {
     t_high: u32,
     t_low: u32,
     load_bound: Option<LoadThreshold>,
+    load_reserve_percent: u32,
     cpu_permille: Option<u16>,
     watches_overflows: bool,
     hysteresis_percent: u32,
     hold: Duration,
-    load: bool,
+    /// Load is too much for priorities below this one.
+    closed_below: u8,
     cpu: bool,
     /// Until when `cpu` stays, whatever servers say.
     cpu_until: Duration,
@@ -96,11 +99,12 @@ impl Overload {
             t_high: settings.t_high,
             t_low: settings.t_low,
             load_bound: settings.load_bound,
+            load_reserve_percent: settings.load_reserve_percent.min(100).into(),
             cpu_permille: settings.cpu_percent.map(|percent| u16::from(percent) * 10),
             watches_overflows: settings.listen_overflows,
             hysteresis_percent: settings.hysteresis_percent.min(100).into(),
             hold: settings.hold,
-            load: false,
+            closed_below: 0,
             cpu: false,
             cpu_until: Duration::ZERO,
             overflows: vec![None; MAX_SERVERS],
@@ -111,12 +115,14 @@ impl Overload {
     pub fn observe(&mut self, servers: &ServerView<'_>, now: Duration) -> Pressure {
         let listen_overflows = self.watches_overflows && self.observe_overflows(servers, now);
         if servers.iter().next().is_none() {
-            (self.load, self.cpu) = (false, false);
+            (self.closed_below, self.cpu) = (0, false);
             return Pressure::default();
         }
         self.observe_load(servers);
         self.observe_cpu(servers, now);
-        Causes { connections: false, load: self.load, cpu: self.cpu, listen_overflows }.into()
+        let load = self.closed_below > 0;
+        let causes = Causes { connections: false, load, cpu: self.cpu, listen_overflows };
+        Pressure { overloaded: causes.any(), causes, closed_below: self.closed_below }
     }
 
     /// Most open flows with so many eligible servers; `u64::MAX` without a limit.
@@ -136,8 +142,24 @@ impl Overload {
         let least = servers.iter().map(Server::load).min();
         let (Some(bound), Some(least)) = (self.load_bound, least) else { return };
         let bound = bound.work(servers);
-        let leave = bound * (100 - self.hysteresis_percent) / 100;
-        self.load = if self.load { least >= leave } else { least > bound };
+        while self.closed_below < NONE_READY && least > self.bound_of(self.closed_below, bound) {
+            self.closed_below += 1;
+        }
+        while self.closed_below > 0 && least < self.end_of(self.closed_below - 1, bound) {
+            self.closed_below -= 1;
+        }
+    }
+
+    /// The load that is too much for a priority: all of the bound for the highest, the reserve less for the lowest, evenly between.
+    fn bound_of(&self, priority: u8, bound: Duration) -> Duration {
+        let highest = u32::from(MAX_PRIORITY);
+        let below = highest - u32::from(priority.min(MAX_PRIORITY));
+        bound * (100 * highest - self.load_reserve_percent * below) / (100 * highest)
+    }
+
+    /// The load below which it is not any more.
+    fn end_of(&self, priority: u8, bound: Duration) -> Duration {
+        self.bound_of(priority, bound) * (100 - self.hysteresis_percent) / 100
     }
 
     fn observe_cpu(&mut self, servers: &ServerView<'_>, now: Duration) {
@@ -174,15 +196,20 @@ impl Overload {
     }
 }
 
-/// The gate for requests on kept connections, see [`ServiceEntry::gate`]: while the service is overloaded, the lowest priority
-/// that has open flows is refused, unless it is also the highest: somebody must be served.
+/// The gate for requests on kept connections, see [`ServiceEntry::gate`]. Load closes it as it closes the door, though to the
+/// highest priority that has open flows only when there are no others: they must give way first. For any other cause only the lowest
+/// that has open flows is refused, and not if it is also the highest: somebody must be served.
 ///
 /// [`ServiceEntry::gate`]: dispatcher_common::service::ServiceEntry::gate
 #[must_use]
 pub fn gate(entry: &AdmissionEntry) -> u8 {
     let mut open = (0..NONE_READY).filter(|&level| entry.open[usize::from(level)] as i64 > 0);
     match (open.next(), open.next_back()) {
-        (Some(lowest), Some(_)) if entry.is_overloaded() => lowest + 1,
+        (Some(lowest), Some(highest)) => {
+            let full = if entry.is_full() { lowest + 1 } else { 0 };
+            full.max(entry.closed_below.min(highest))
+        }
+        (Some(_), None) => entry.closed_below,
         _ => 0,
     }
 }

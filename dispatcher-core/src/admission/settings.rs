@@ -62,6 +62,9 @@ pub struct AdmissionSettings {
     /// Overloaded when T of every server is above. 96 requests: twice the usual T_load, up to which dispatching evens the servers
     /// out, so that all of them are deep in work.
     pub load_bound: Option<LoadThreshold>,
+    /// So much of the bound, in percent, is kept from the lowest priority, and less from those between. 50: what the others send into
+    /// a queue before they are refused then leaves the highest half of it.
+    pub load_reserve_percent: u8,
     /// Overloaded when the CPUs of every server are in use to so many percent. None: full use alone delays nobody.
     pub cpu_percent: Option<u8>,
     /// Overloaded when queues of listeners overflow on every server. True: it happens only when requests are lost already.
@@ -141,6 +144,7 @@ impl Default for AdmissionSettings {
             t_high: 65,
             t_low: 55,
             load_bound: Some(LoadThreshold::Requests(96)),
+            load_reserve_percent: 50,
             cpu_percent: None,
             listen_overflows: true,
             hysteresis_percent: 20,

@@ -142,6 +142,15 @@ impl Cluster {
         }
     }
 
+    /// Counts requests on kept connections in T of their server, which no dispatch tells of. Their classes are not known; the next
+    /// report includes them.
+    pub fn continued(&mut self, server: ServerId, requests: u64) {
+        let mean_us = self.times.mean();
+        if let Some(server) = self.servers.get_mut(server.index()).filter(|_| requests > 0) {
+            server.continued(requests, mean_us);
+        }
+    }
+
     /// Says whether the MAC address of a server is known.
     pub fn set_mac_known(&mut self, server: ServerId, known: bool) {
         if let Some(server) = self.servers.get_mut(server.index()) {

@@ -44,7 +44,8 @@ pub struct Server {
     last_at: Duration,
     /// R by class, from the last report.
     reported_held: Vec<u32>,
-    /// T in µs of what the last report says is held, less the work that the server has had time for since.
+    /// T in µs of what the last report says is held, and of requests on kept connections since, less the work that the server has had
+    /// time for since.
     reported_load_us: u64,
     /// Until when that is reckoned.
     advanced_to: Duration,
@@ -165,6 +166,11 @@ impl Server {
 
     pub(super) fn dispatched(&mut self, class: ClassId, service_us: u32, now: Duration) {
         self.outstanding.add(class, service_us, now);
+    }
+
+    pub(super) fn continued(&mut self, requests: u64, service_us: u32) {
+        let work_us = requests.saturating_mul(service_us.into());
+        self.reported_load_us = self.reported_load_us.saturating_add(work_us);
     }
 
     /// Believes the server to have worked until `now`: first on what it reported, then on our dispatches since.

@@ -83,6 +83,19 @@ fn a_server_works_off_what_it_holds_between_reports() {
 }
 
 #[test]
+fn requests_on_kept_connections_count_until_the_next_report() {
+    let mut cluster = cluster();
+    cluster.accept(&report(1, 10, [0, 0]), ms(0), WALL_MS).unwrap();
+    let mean = cluster.mean_service_time();
+    cluster.continued(S0, 3);
+    assert_eq!(cluster.server(S0).unwrap().load(), 3 * mean);
+    cluster.advance(mean);
+    assert_eq!(cluster.server(S0).unwrap().load(), 2 * mean);
+    cluster.accept(&report(2, 10, [0, 0]), ms(100), WALL_MS).unwrap();
+    assert_eq!(cluster.server(S0).unwrap().load(), Duration::ZERO);
+}
+
+#[test]
 fn a_dispatch_whose_ticket_never_arrived_leaves_by_age() {
     let mut cluster = cluster();
     cluster.accept(&report(1, 10, [0, 0]), ms(0), WALL_MS).unwrap();

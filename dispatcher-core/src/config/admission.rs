@@ -45,6 +45,7 @@ pub(super) struct AdmissionFile {
     t_high: Option<Spanned<i64>>,
     t_low: Option<Spanned<i64>>,
     load_bound: Option<Spanned<LoadWord>>,
+    load_reserve: Option<Spanned<i64>>,
     cpu_bound: Option<Spanned<PercentWord>>,
     listen_overflows: Option<bool>,
     hysteresis: Option<Spanned<i64>>,
@@ -132,6 +133,7 @@ impl AdmissionFile {
             t_high: self.t_high.or(front.t_high),
             t_low: self.t_low.or(front.t_low),
             load_bound: self.load_bound.or(front.load_bound),
+            load_reserve: self.load_reserve.or(front.load_reserve),
             cpu_bound: self.cpu_bound.or(front.cpu_bound),
             listen_overflows: self.listen_overflows.or(front.listen_overflows),
             hysteresis: self.hysteresis.or(front.hysteresis),
@@ -162,11 +164,14 @@ impl AdmissionFile {
         let default = AdmissionSettings::default();
         let (t_low, t_high) = self.thresholds(source, &default)?;
         let hysteresis = default.hysteresis_percent.into();
+        let reserve = default.load_reserve_percent.into();
         Ok(AdmissionSettings {
             limit: self.limit(source)?,
             t_high,
             t_low,
             load_bound: self.load_bound(source, default.load_bound)?,
+            load_reserve_percent: within(source, "load_reserve", self.load_reserve.clone(), reserve, 0..=90)?
+                as u8,
             cpu_percent: self.cpu_percent(source)?,
             ways: self.ways(source)?,
             retry_after: self.retry_after(source, default.retry_after)?,

@@ -50,6 +50,7 @@ pub(super) fn note_data(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64)
         filter.request_ack = packet.ack;
         filter.response_ns = 0;
         filter.requests = filter.requests.wrapping_add(1);
+        maps::count_kept_request(filter.server);
     }
     let end = packet.seq.wrapping_add(packet.payload_len() as u32);
     if is_after(end, filter.next_seq) {

@@ -67,6 +67,10 @@ static SOURCE_OPEN: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(65
 static PRIORITY_STATS: PerCpuArray<PriorityStats> =
     PerCpuArray::with_max_entries((MAX_SERVICES * PRIORITIES) as u32, 0);
 
+/// Requests on kept connections by server, of which no dispatch tells. Mapped into the control plane, which reckons loads by them.
+#[map]
+static KEPT_REQUESTS: Array<u64> = Array::with_max_entries(MAX_SERVERS as u32, BPF_F_MMAPABLE);
+
 #[map]
 static SERVERS: Array<ServerEntry> = Array::with_max_entries(MAX_SERVERS as u32, 0);
 
@@ -115,6 +119,15 @@ pub(super) fn count_traffic(server: u16, bytes: usize) {
             (*traffic).packets += 1;
             (*traffic).bytes += bytes as u64;
         }
+    }
+}
+
+/// Counts a request on a kept connection to a server.
+#[inline(always)]
+pub(super) fn count_kept_request(server: u16) {
+    if let Some(count) = KEPT_REQUESTS.get_ptr_mut(server as u32) {
+        // SAFETY: an aligned value of the map.
+        unsafe { atomic::add(count, 1) };
     }
 }
 

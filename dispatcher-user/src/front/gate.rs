@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{admission::causes, model::Model, service_table::ServiceTable};
 
-/// Time between two looks: a fraction of what a report takes to come.
-const PERIOD: Duration = Duration::from_millis(20);
+/// Time between two looks: requests on kept connections that come meanwhile are let in by what the last look has seen.
+const PERIOD: Duration = Duration::from_millis(5);
 
 /// Shortest time between two messages about one service: at the edge of its bound a service may come and go many times.
 const QUIET: Duration = Duration::from_secs(10);

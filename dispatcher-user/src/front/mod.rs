@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod feedback;
 pub mod gate;
 pub mod interface;
+pub mod kept;
 pub mod members;
 pub mod model;
 pub mod neighbour;
@@ -44,6 +45,7 @@ use self::{
     feedback::{Feedback, FeedbackError},
     gate::Gates,
     interface::{Interface, InterfaceError},
+    kept::KeptRequests,
     members::{Members, MembersError},
     model::Model,
     neighbour::{Message, NeighbourError, Neighbours},
@@ -102,7 +104,7 @@ pub enum FrontError {
     #[error(transparent)]
     Members(#[from] MembersError),
     /// From the kernel, unexpected.
-    #[error("cannot map the counts of open flows: {0}; this needs Linux 5.5 or newer")]
+    #[error("cannot map the counts of flows and requests: {0}; this needs Linux 5.5 or newer")]
     Ledger(#[source] io::Error),
     /// From the kernel, unexpected.
     #[error("cannot use a map of the front-end's program: {0}; remove the pin path and start again")]
@@ -177,7 +179,9 @@ async fn start(
     let member_states = members.load(&maps.members, Arc::clone(&service_table))?;
     let ledger = Ledger::map(maps.admission.as_fd()).map_err(FrontError::Ledger)?;
     let admission = Arc::new(Admission::new(config, ledger));
-    let model = Arc::new(Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?);
+    let kept = KeptRequests::map(maps.kept_requests.as_fd()).map_err(FrontError::Ledger)?;
+    let model = Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?;
+    let model = Arc::new(model.with_kept_requests(kept));
     let (loss_sender, losses) = unbounded_channel();
     let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
     let moved = roster.reconcile(config, &model)?;

@@ -26,6 +26,7 @@ use super::{
     admission::Admission,
     counters::ControlCounters,
     dispatch::{Decision, Dispatch, Judgement, Refusal},
+    kept::KeptRequests,
     members::Members,
 };
 use crate::kernel::clock;
@@ -77,10 +78,13 @@ pub struct State {
 pub struct Model {
     state: Mutex<State>,
     services: Vec<Service>,
+    /// How many there are.
+    servers: u16,
     /// The data-plane services.
     doors: Vec<Door>,
     admission: Arc<Admission>,
     members: Arc<Members>,
+    kept: KeptRequests,
     counters: Arc<ControlCounters>,
     started: Instant,
 }
@@ -119,9 +123,11 @@ impl Model {
                 by_class: vec![Tally::default(); class_count],
                 overloads: config.services.iter().map(overload).collect(),
             }),
+            servers: config.servers.len() as u16,
             doors: doors(config),
             admission,
             members,
+            kept: KeptRequests::in_memory(),
             counters,
             services: config
                 .services
@@ -130,6 +136,20 @@ impl Model {
                 .collect(),
             started: Instant::now(),
         })
+    }
+
+    /// Reckons loads by what the kernel's program counts, too.
+    #[must_use]
+    pub fn with_kept_requests(self, kept: KeptRequests) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Reckons every server's load for `now`.
+    fn advance(&self, cluster: &mut Cluster, now: Duration) {
+        cluster.advance(now);
+        for server in 0..self.servers {
+            cluster.continued(ServerId(server), self.kept.fresh(ServerId(server)));
+        }
     }
 
     /// Time on the model's clock.
@@ -173,7 +193,7 @@ impl Model {
     pub fn observe(&self, owner: usize) -> Pressure {
         let now = self.now();
         let state = &mut *self.lock();
-        state.cluster.advance(now);
+        self.advance(&mut state.cluster, now);
         self.observe_locked(state, owner, now)
     }
 
@@ -248,7 +268,7 @@ impl Dispatch for Model {
         let request = Classified { class, priority, target: Some(classes.target(head)) };
         let now = self.now();
         let state = &mut *self.lock();
-        state.cluster.advance(now);
+        self.advance(&mut state.cluster, now);
         self.observe_locked(state, owner, now);
         let evict_below = match self.admission.judge(owner, priority, client.ip(), now) {
             Ruling::Admit => None,

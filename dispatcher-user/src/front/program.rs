@@ -38,6 +38,8 @@ pub struct Maps {
     pub members: MemberMaps,
     /// The ADMISSION map.
     pub admission: OwnedFd,
+    /// The KEPT_REQUESTS map.
+    pub kept_requests: OwnedFd,
     pub source_open: Table<SourceKey, u64>,
     pub priority_stats: PerCpuArray<MapData, PriorityStats>,
     pub xsks: XskMap<MapData>,
@@ -87,6 +89,7 @@ impl Program {
                 levels: self.0.descriptor("MEMBER_LEVELS")?,
             },
             admission: self.0.descriptor("ADMISSION")?,
+            kept_requests: self.0.descriptor("KEPT_REQUESTS")?,
             source_open: self.0.table("SOURCE_OPEN")?,
             priority_stats: self.0.typed("PRIORITY_STATS")?,
             xsks: self.0.typed("XSKS")?,

@@ -9,7 +9,7 @@ mod odd;
 mod offer;
 mod options;
 mod peer;
-mod response;
+pub(crate) mod response;
 mod segment;
 mod socket;
 

@@ -16,7 +16,7 @@ pub struct Response {
 }
 
 /// Splits the bytes of one response; `None` while it is not complete.
-pub(super) fn parse(bytes: &[u8], closed: bool) -> Result<Option<(Response, usize)>> {
+pub(crate) fn parse(bytes: &[u8], closed: bool) -> Result<Option<(Response, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         ensure!(!closed, "the connection ended within a response head: {:?}", String::from_utf8_lossy(bytes));
         return Ok(None);

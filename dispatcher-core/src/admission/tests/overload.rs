@@ -1,5 +1,6 @@
 //! When a service is overloaded: by load, CPU and listeners, with hysteresis; and that it does not flap at the edge.
 
+use dispatcher_common::admission::AdmissionEntry;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
@@ -68,8 +69,15 @@ impl Bench {
 
     fn look(&mut self) -> Causes {
         let pressure = self.overload.observe(&self.cluster.view(&self.ids), self.now);
-        assert_eq!(pressure, Pressure::from(pressure.causes));
+        let Causes { connections, load, cpu, listen_overflows } = pressure.causes;
+        assert_eq!(pressure.overloaded, connections || load || cpu || listen_overflows);
+        assert_eq!(load, pressure.closed_below > 0);
         pressure.causes
+    }
+
+    fn closed_below(&mut self, held: [u32; 2]) -> u8 {
+        self.held(held);
+        self.overload.observe(&self.cluster.view(&self.ids), self.now).closed_below
     }
 
     fn held(&mut self, held: [u32; 2]) -> bool {
@@ -77,8 +85,10 @@ impl Bench {
     }
 }
 
+/// One bound for all priorities.
 fn bounded(load_bound: LoadThreshold) -> AdmissionSettings {
-    AdmissionSettings { load_bound: Some(load_bound), ..AdmissionSettings::default() }
+    let load_bound = Some(load_bound);
+    AdmissionSettings { load_bound, load_reserve_percent: 0, ..AdmissionSettings::default() }
 }
 
 #[test]
@@ -98,6 +108,46 @@ fn load_counts_when_every_server_is_above_until_one_is_well_below() {
             assert_eq!(bench.held(held), expected, "{held:?} of {bound:?}");
         }
     }
+}
+
+#[test]
+fn load_closes_the_door_to_low_priorities_first_and_opens_it_to_high_ones_first() {
+    let settings = AdmissionSettings {
+        load_bound: Some(LoadThreshold::Work(Duration::from_millis(140))),
+        ..AdmissionSettings::default()
+    };
+    let mut bench = Bench::new(&settings, 2);
+    // Bounds are 70, 80, … 140 ms; each ends a fifth below.
+    for (held, expected) in [
+        (70, 0),
+        (71, 1),
+        (101, 4),
+        (140, 7),
+        (141, 8),
+        (112, 8),
+        (111, 7),
+        (104, 7),
+        (103, 6),
+        (56, 1),
+        (55, 0),
+        (500, 8),
+        (0, 0),
+    ] {
+        assert_eq!(bench.closed_below([held, 500]), expected, "{held} ms");
+    }
+}
+
+#[test]
+fn load_closes_the_gate_to_all_but_the_highest_while_others_are_there() {
+    let of = |closed_below, open| {
+        gate(&AdmissionEntry { closed_below, open, limit: u64::MAX, ..AdmissionEntry::default() })
+    };
+    let three = [0, 9, 0, 0, 9, 0, 0, 9];
+    for (closed_below, expected) in [(0, 0), (1, 1), (2, 2), (5, 5), (7, 7), (8, 7)] {
+        assert_eq!(of(closed_below, three), expected);
+    }
+    assert_eq!(of(8, [0, 0, 0, 9, 0, 0, 0, 0]), 8, "equals only: the servers have work enough");
+    assert_eq!(of(3, [0; 8]), 0);
 }
 
 #[test]

@@ -48,6 +48,7 @@ t_low = 70
 load_bound = "600ms"
 cpu_bound = 95
 listen_overflows = false
+load_reserve = 30
 hysteresis = 10
 hold = "2s"
 refusal = "reset"
@@ -78,6 +79,7 @@ source_refusal = "503""#;
         load_bound: Some(LoadThreshold::Work(Duration::from_millis(600))),
         cpu_percent: Some(95),
         listen_overflows: false,
+        load_reserve_percent: 30,
         hysteresis_percent: 10,
         hold: Duration::from_secs(2),
         ways,

@@ -6,11 +6,17 @@ pub mod tally;
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use dispatcher_common::admission::{AdmissionEntry, Ruling};
+use dispatcher_common::{
+    admission::{AdmissionEntry, Ruling},
+    limits::PRIORITIES,
+};
 use dispatcher_core::{
     admission::{AdmissionSettings, Causes, EvictionBudget, Pressure, Victim, Victims, gate},
     config::FrontConfig,
@@ -42,6 +48,8 @@ struct Service {
     victims: Mutex<Victims>,
     budget: Mutex<EvictionBudget>,
     tallies: Tallies,
+    /// How often load or a signal has become too much.
+    overloads: AtomicU64,
 }
 
 impl Service {
@@ -53,6 +61,7 @@ impl Service {
             victims: Mutex::default(),
             budget: Mutex::new(EvictionBudget::new(&settings.unwrap_or(&default).eviction)),
             tallies: Tallies::default(),
+            overloads: AtomicU64::new(0),
         }
     }
 }
@@ -95,7 +104,11 @@ impl Admission {
 
     /// Notes what the load is, and for how many flows there is room.
     pub fn set_pressure(&self, owner: usize, pressure: Pressure, limit: u64) {
-        self.tell(owner, |entry| (entry.overloaded, entry.limit) = (pressure.overloaded.into(), limit));
+        let Causes { cpu, listen_overflows, .. } = pressure.causes;
+        self.tell(owner, |entry| {
+            (entry.overloaded, entry.limit) = ((cpu || listen_overflows).into(), limit);
+            entry.closed_below = pressure.closed_below;
+        });
     }
 
     fn tell(&self, owner: usize, change: impl FnOnce(&mut AdmissionEntry)) {
@@ -105,10 +118,19 @@ impl Admission {
         if *told != before {
             self.ledger.set(owner, &told);
         }
+        if told.is_overloaded() && !before.is_overloaded() {
+            self.services[owner].overloads.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often load or a server's signal has become too much for some priority.
+    #[must_use]
+    pub fn overloads(&self, owner: usize) -> u64 {
+        self.services[owner].overloads.load(Ordering::Relaxed)
     }
 
     /// Judges a newcomer. Where it takes the place of someone but nobody may be evicted now, it comes in all the same, up to a
-    /// bound.
+    /// bound; not so when it is the load that is too much for it.
     #[must_use]
     pub fn judge(&self, owner: usize, priority: Priority, newcomer: IpAddr, now: Duration) -> Ruling {
         if self.settings(owner).is_none() {
@@ -117,8 +139,12 @@ impl Admission {
         let entry = self.ledger.entry(owner);
         let ruling = entry.judge(priority.get());
         let is_full = entry.limit != u64::MAX && entry.total() > entry.limit + entry.limit / OVERSHOOT_ONE_IN;
+        // Load has a bound for each priority already.
+        let is_bounded = is_full || !entry.is_full();
         match ruling {
-            Ruling::Evict(_) if is_full && !self.may_evict(owner, priority, newcomer, now) => Ruling::Refuse,
+            Ruling::Evict(_) if is_bounded && !self.may_evict(owner, priority, newcomer, now) => {
+                Ruling::Refuse
+            }
             ruling => ruling,
         }
     }
@@ -203,8 +229,16 @@ impl Admission {
 #[must_use]
 pub fn causes(pressure: Pressure) -> String {
     let Causes { connections, load, cpu, listen_overflows } = pressure.causes;
-    let words =
-        [(connections, "connections"), (load, "load"), (cpu, "cpu"), (listen_overflows, "listen overflows")];
+    let load_word = match pressure.closed_below {
+        below if usize::from(below) < PRIORITIES => format!("load for priorities below {below}"),
+        _ => "load".to_owned(),
+    };
+    let words = [
+        (connections, "connections"),
+        (load, &load_word),
+        (cpu, "cpu"),
+        (listen_overflows, "listen overflows"),
+    ];
     words.iter().filter(|(holds, _)| *holds).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
 }
 

@@ -18,6 +18,10 @@ struct AdmissionRow<'a> {
     overloaded: bool,
     /// Why.
     causes: String,
+    /// The load is too much for priorities below this one.
+    closed_below: u8,
+    /// How often load or a server's signal has become too much.
+    overloads: u64,
     open: i64,
     /// Most open flows; none without a limit.
     limit: Option<u64>,
@@ -63,6 +67,8 @@ impl Status {
                 enabled,
                 overloaded: enabled && entry.is_overloaded(),
                 causes: if enabled { causes(pressure.with_connections(&entry)) } else { String::new() },
+                closed_below: entry.closed_below,
+                overloads: admission.overloads(owner),
                 open: entry.total().cast_signed(),
                 limit: (entry.limit != u64::MAX).then_some(entry.limit),
                 lowest_open: Some(entry.lowest()).filter(|lowest| usize::from(*lowest) < PRIORITIES),
