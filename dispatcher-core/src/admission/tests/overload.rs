@@ -1,5 +1,6 @@
 //! When a service is overloaded: by load, CPU and listeners, with hysteresis; and that it does not flap at the edge.
 
+use dispatcher_common::admission::AdmissionEntry;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg32;
 
