@@ -19,6 +19,7 @@ mod forgery;
 mod handoffs;
 mod heads;
 mod limits;
+mod overload;
 mod packets;
 mod path_mtu;
 mod policies;
