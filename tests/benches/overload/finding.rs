@@ -55,7 +55,8 @@ fn of_mix(mix: Mix, ours: &[&Point], unloaded: &Point, edge: &Point, most: &Poin
         .iter()
         .map(|point| point.inversions())
         .fold((0, 0), |(certain, possible), found| (certain + found.certain, possible + found.possible));
-    let overloads = edge.events.overloads as f64 / edge.load.end().as_secs_f64();
+    let seconds = edge.load.end().as_secs_f64();
+    let overloads = edge.events.overloads as f64 / seconds;
     let kept = edge.figures(Some(Level::High)).served();
     [
         finding(
@@ -80,15 +81,15 @@ fn of_mix(mix: Mix, ours: &[&Point], unloaded: &Point, edge: &Point, most: &Poin
         ),
         finding(
             format!(
-                "at the edge (1x) the high level keeps {:.0} %, and nobody is evicted",
+                "at the edge (1x) the high level keeps {:.0} %, at most one flow a second is evicted",
                 EDGE_SERVED * 100.0
             ),
             format!(
-                "{:.1} %; {} evicted; overload begins {overloads:.1} times a second",
+                "{:.1} %; {} evicted in {seconds} s; overload begins {overloads:.1} times a second",
                 kept * 100.0,
-                edge.events.evictions
+                edge.events.evictions,
             ),
-            kept >= EDGE_SERVED && edge.events.evictions == 0,
+            kept >= EDGE_SERVED && edge.events.evictions as f64 <= seconds,
         ),
     ]
 }

@@ -25,7 +25,7 @@ const CLIENTS: u16 = 4;
 const CAPACITY_TIME: Duration = Duration::from_secs(3);
 
 const WARM_UP: Duration = Duration::from_millis(1500);
-const DURATION: Duration = Duration::from_secs(8);
+const DURATION: Duration = Duration::from_secs(6);
 
 /// People wait longer, programs often less.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -26,14 +26,14 @@ const LONGEST_RESPONSE: usize = 64 << 10;
 /// Things that are asked for.
 const THINGS: u16 = 500;
 
-/// Sends a load from `host` to `target` and gives every request that was due after the warm-up, in the order of their ends.
+/// Sends a load from `host` to `target` and gives every request that counts, in the order of their ends.
 ///
 /// # Errors
 /// When the namespace cannot be entered or the event loop cannot be made.
 pub fn drive(host: &Host, target: SocketAddr, load: &Load) -> Result<Vec<Record>> {
     let records = host.enter(|| -> Result<Vec<Record>> {
         let records = runtime()?.block_on(all_sessions(target, *load));
-        Ok(records.into_iter().filter(|record| record.due >= load.warm_up).collect())
+        Ok(records.into_iter().filter(|record| load.counts(record.due)).collect())
     })?;
     records.context("cannot send the load")
 }

@@ -22,7 +22,8 @@ pub struct Load {
     pub warm_up: Duration,
     /// How long requests are counted.
     pub duration: Duration,
-    /// How long a client waits for an answer.
+    /// How long a client waits for an answer. The load goes on for so long after the last request that is counted, or those who wait at
+    /// its end would meet an idle system.
     pub patience: Duration,
     pub seed: u64,
 }
@@ -41,7 +42,13 @@ impl Load {
     /// From the first request to the last.
     #[must_use]
     pub fn end(&self) -> Duration {
-        self.warm_up + self.duration
+        self.warm_up + self.duration + self.patience
+    }
+
+    /// Whether a request that is due then is counted.
+    #[must_use]
+    pub fn counts(&self, due: Duration) -> bool {
+        (self.warm_up..self.warm_up + self.duration).contains(&due)
     }
 
     /// All sessions, by the time of their first request.
@@ -107,7 +114,7 @@ mod tests {
             let load = load(requests_per_session);
             let mut counts = [0.0; 3];
             for session in load.sessions() {
-                let counted = session.due.iter().filter(|&&due| due >= load.warm_up).count();
+                let counted = session.due.iter().filter(|&&due| load.counts(due)).count();
                 counts[session.level as usize] += counted as f64;
             }
             for level in Level::ALL {

@@ -25,6 +25,7 @@ mod handoffs;
 mod heads;
 mod limits;
 mod members;
+mod overload;
 mod packets;
 mod path_mtu;
 mod policies;

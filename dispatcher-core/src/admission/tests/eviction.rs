@@ -10,7 +10,7 @@ use super::*;
 const OVERLOADED: Pressure = Pressure {
     overloaded: true,
     causes: Causes { load: true, connections: false, cpu: false, listen_overflows: false },
-    closed_below: 1,
+    closed_below: 8,
 };
 
 fn secs(count: u64) -> Duration {

@@ -46,6 +46,7 @@ connection_limit = 1000
 t_high = 70
 t_low = 70
 load_bound = "600ms"
+load_reserve = 30
 cpu_bound = 95
 listen_overflows = false
 load_reserve = 30
@@ -77,6 +78,7 @@ source_refusal = "503""#;
         t_high: 70,
         t_low: 70,
         load_bound: Some(LoadThreshold::Work(Duration::from_millis(600))),
+        load_reserve_percent: 30,
         cpu_percent: Some(95),
         listen_overflows: false,
         load_reserve_percent: 30,
@@ -142,14 +144,23 @@ fn the_documents_example_is_valid() {
 
 #[test]
 fn the_document_gives_the_defaults() {
-    let AdmissionSettings { t_high, t_low, hysteresis_percent, hold, retry_after, eviction, .. } =
-        AdmissionSettings::default();
+    let AdmissionSettings {
+        t_high,
+        t_low,
+        load_reserve_percent,
+        hysteresis_percent,
+        hold,
+        retry_after,
+        eviction,
+        ..
+    } = AdmissionSettings::default();
     let (adjusting, sources) = (AdjustSettings::default(), SourceLimits::default());
     for (key, default) in [
         ("connection_limit", "\"none\"".to_owned()),
         ("t_high", t_high.to_string()),
         ("t_low", t_low.to_string()),
         ("load_bound", "96x".to_owned()),
+        ("load_reserve", load_reserve_percent.to_string()),
         ("cpu_bound", "\"none\"".to_owned()),
         ("listen_overflows", "true".to_owned()),
         ("hysteresis", hysteresis_percent.to_string()),
@@ -197,6 +208,7 @@ fn every_mistake_of_admission_is_named_with_its_line() {
         ("load_bound = \"many\"", "a multiple of the mean service time, a duration or \"none\""),
         ("cpu_bound = 101", "cpu_bound is 101; use 1 to 100"),
         ("cpu_bound = \"all\"", "a percentage or \"none\""),
+        ("load_reserve = 91", "load_reserve is 91; use 0 to 90"),
         ("hysteresis = 91", "hysteresis is 91; use 0 to 90"),
         ("hold = \"1ms\"", "hold is 1ms; use 10ms to 24h"),
         ("refusal = \"404\"", "unknown variant `404`, expected one of `503`, `reset`, `drop`"),
