@@ -49,7 +49,6 @@ load_bound = "600ms"
 load_reserve = 30
 cpu_bound = 95
 listen_overflows = false
-load_reserve = 30
 hysteresis = 10
 hold = "2s"
 refusal = "reset"
@@ -81,7 +80,6 @@ source_refusal = "503""#;
         load_reserve_percent: 30,
         cpu_percent: Some(95),
         listen_overflows: false,
-        load_reserve_percent: 30,
         hysteresis_percent: 10,
         hold: Duration::from_secs(2),
         ways,
