@@ -303,7 +303,7 @@ fn a_request_on_a_kept_connection_is_refused_while_all_servers_have_too_much_wor
     watch.finish(stage.rig());
 }
 
-/// One after the other is the lowest that is open: the first gets a 503, the next a RST, the last no answer.
+/// Each is told in its priority's way: the first gets a 503, the next a RST, the last no answer.
 fn refused_in_turn(rig: &Rig, kept: &mut [Visitor]) {
     let sources: Vec<SocketAddr> = kept.iter().map(|visitor| visitor.source).collect();
     assert_eq!(server_sockets(rig, &sources), 3);
@@ -320,12 +320,13 @@ fn refused_in_turn(rig: &Rig, kept: &mut [Visitor]) {
     assert_eq!(tally(rig, 7, "refused_kept"), 0);
 }
 
-/// Asks until a request of the lowest priority is refused: on a busy machine reports come late, and the load seems to be gone.
+/// Asks until a request of this priority is refused: on a busy machine reports come late, and the load seems to be gone.
 fn refused(rig: &Rig, visitor: &mut Visitor, priority: u8) {
     for _ in 0..20 {
-        eventually("the gate refuses the lowest", PATIENCE, || {
+        eventually("the gate refuses this priority for the load", PATIENCE, || {
             let row = &rig.show("front", "admission").unwrap()[0];
-            row["overloaded"] == true && row["causes"] == "load" && row["gate"] == u64::from(priority) + 1
+            let by_load = row["causes"].as_str().is_some_and(|causes| causes.starts_with("load"));
+            by_load && row["gate"].as_u64().is_some_and(|gate| gate > u64::from(priority))
         });
         // The kernel's program gets it every 20 ms.
         thread::sleep(Duration::from_millis(100));

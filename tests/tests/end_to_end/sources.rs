@@ -108,5 +108,6 @@ fn the_count_of_a_sources_open_connections_is_right_after_a_restart() {
     kept.truncate(2);
     eventually("there is room for three", PATIENCE, || !refused());
     kept.extend(arrive(&sources, [at("198.19.6.1"); 3]));
-    assert!(refused());
+    // A pass over the filter-table that began before has counted them too low; the next one has not.
+    eventually("it is full again", PATIENCE, refused);
 }
