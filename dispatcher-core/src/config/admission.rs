@@ -68,7 +68,7 @@ pub(super) struct AdmissionFile {
     open_connections: Option<Spanned<i64>>,
     source_prefix_ipv4: Option<Spanned<i64>>,
     source_prefix_ipv6: Option<Spanned<i64>>,
-    source_refusal: Option<WayWord>,
+    source_refusal: Option<SourceWayWord>,
 }
 
 /// `"none"`, `"paper"` or a number.
@@ -95,6 +95,23 @@ enum WayWord {
     Reset,
     #[serde(rename = "drop")]
     Drop,
+}
+
+/// Sources above their limits get no response: it would cost more than a request.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SourceWayWord {
+    Reset,
+    Drop,
+}
+
+impl From<SourceWayWord> for Way {
+    fn from(word: SourceWayWord) -> Self {
+        match word {
+            SourceWayWord::Reset => Self::Reset,
+            SourceWayWord::Drop => Self::Drop,
+        }
+    }
 }
 
 impl From<WayWord> for Way {

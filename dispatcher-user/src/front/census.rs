@@ -1,7 +1,7 @@
 //! What a pass over the filter-table finds out beside the filters that must go: how many flows are really open, which corrects
 //! the running counts, and which flows may give way.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use dispatcher_common::{
     admission::SourceKey,
@@ -25,9 +25,14 @@ pub struct Census {
     model: Arc<Model>,
     source_open: SourceOpen,
     services: Vec<Service>,
-    sources: HashMap<SourceKey, u64>,
-    /// Sources of the pass before that had open flows.
-    known_sources: HashMap<SourceKey, u64>,
+    sources: HashMap<SourceKey, Source>,
+}
+
+/// A source with a limit on open flows.
+#[derive(Debug, Default)]
+struct Source {
+    open: i64,
+    drift: i64,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +46,7 @@ impl Census {
     #[must_use]
     pub fn new(model: Arc<Model>, source_open: SourceOpen) -> Self {
         let services = model.services().iter().map(|_| Service::default()).collect();
-        Self { model, source_open, services, sources: HashMap::new(), known_sources: HashMap::new() }
+        Self { model, source_open, services, sources: HashMap::new() }
     }
 
     /// Begins a pass.
@@ -54,27 +59,33 @@ impl Census {
             service.victims = settings
                 .map(|settings| VictimCollector::new(&settings.eviction, &settings.adjusting, pressure));
         }
-        self.known_sources = std::mem::take(&mut self.sources);
+        self.sources.values_mut().for_each(|source| source.open = 0);
     }
 
     /// Counts some filters.
     pub fn count(&mut self, found: &[(FlowKey, Filter)], now_ns: u64) {
-        for (key, filter) in found.iter().filter(|(_, filter)| filter.state == state::ESTABLISHED) {
+        for (key, filter) in found {
             let Some(owner) = self.model.owner(key.service()) else { continue };
+            if matches!(filter.state, state::PENDING | state::ESTABLISHED) {
+                self.count_for_source(owner, key);
+            }
+            if filter.state != state::ESTABLISHED {
+                continue;
+            }
             let service = &mut self.services[owner];
             service.open[usize::from(filter.priority) % PRIORITIES] += 1;
             if let Some(victims) = &mut service.victims {
                 victims.offer(*key, filter, now_ns);
             }
-            let limits_open = self
-                .model
-                .admission()
-                .settings(owner)
-                .is_some_and(|settings| settings.sources.open_connections > 0);
-            if limits_open {
-                let source = self.model.admission().entry(owner).source(&key.client, owner as u8);
-                *self.sources.entry(source).or_default() += 1;
-            }
+        }
+    }
+
+    /// The kernel's program counts a source's flow from its first request on.
+    fn count_for_source(&mut self, owner: usize, key: &FlowKey) {
+        let admission = self.model.admission();
+        if admission.settings(owner).is_some_and(|settings| settings.sources.open_connections > 0) {
+            let source = admission.entry(owner).source(&key.client, owner as u8);
+            self.sources.entry(source).or_default().open += 1;
         }
     }
 
@@ -92,38 +103,52 @@ impl Census {
                 }
             }
         }
-        self.write_sources();
+        self.correct_sources();
     }
 
-    fn write_sources(&self) {
-        for (source, open) in &self.sources {
-            if let Err(error) = self.source_open.update(source, open) {
-                tracing::debug!("cannot write the open flows of a source: {error}");
+    /// Sources that have no flows, and of which that is known, are forgotten.
+    fn correct_sources(&mut self) {
+        let table = &self.source_open;
+        self.sources.retain(|key, source| match correct(table, key, source) {
+            Ok(running) => source.open != 0 || running != 0,
+            Err(error) => {
+                tracing::debug!("cannot correct the open flows of a source: {error}");
+                true
             }
-        }
-        for source in self.known_sources.keys().filter(|source| !self.sources.contains_key(*source)) {
-            if let Err(error) = self.source_open.delete(source) {
-                tracing::debug!("cannot forget a source: {error}");
-            }
-        }
+        });
+    }
+}
+
+/// Gives the running count as it is then.
+fn correct(table: &SourceOpen, key: &SourceKey, source: &mut Source) -> io::Result<i64> {
+    let running = table.lookup(key)?.unwrap_or(0).cast_signed();
+    let deviation = source.open - running;
+    let correction = lasting(source.drift, deviation);
+    source.drift = deviation - correction;
+    if correction != 0 {
+        table.update(key, &(running + correction).cast_unsigned())?;
+    }
+    Ok(running + correction)
+}
+
+/// The part of a deviation that was there in the pass before, too. A flow that came or went during the pass deviates once.
+fn lasting(before: i64, now: i64) -> i64 {
+    match (before, now) {
+        (1.., 1..) => before.min(now),
+        (..=-1, ..=-1) => before.max(now),
+        _ => 0,
     }
 }
 
 impl Service {
-    /// What to add to the running counts: the part of a deviation that was there in the pass before, too. A flow that came or
-    /// went during the pass deviates once.
+    /// What to add to the running counts.
     fn corrections(&mut self, running: &[u64; PRIORITIES]) -> Counts {
-        let mut corrections = Counts::default();
-        for (at, correction) in corrections.iter_mut().enumerate() {
-            let (before, now) = (self.drift[at], self.open[at] - running[at].cast_signed());
-            *correction = match (before, now) {
-                (1.., 1..) => before.min(now),
-                (..=-1, ..=-1) => before.max(now),
-                _ => 0,
-            };
-            self.drift[at] = now - *correction;
-        }
-        corrections
+        std::array::from_fn(|at| {
+            let deviation = self.open[at] - running[at].cast_signed();
+            let correction = lasting(self.drift[at], deviation);
+            self.drift[at] = deviation - correction;
+            correction
+        })
     }
 }
 

@@ -69,7 +69,7 @@ connections_per_second = 50
 open_connections = 100
 source_prefix_ipv4 = 28
 source_prefix_ipv6 = 56
-source_refusal = "503""#;
+source_refusal = "reset""#;
     let mut ways = [Way::Reset; 8];
     (ways[0], ways[3]) = (Way::Drop, Way::Respond);
     let expected = AdmissionSettings {
@@ -104,7 +104,7 @@ source_refusal = "503""#;
             open_connections: 100,
             prefix_ipv4: 28,
             prefix_ipv6: 56,
-            way: Way::Respond,
+            way: Way::Reset,
         },
     };
     assert_eq!(settings("#TOP", more), expected);
@@ -222,6 +222,7 @@ fn every_mistake_of_admission_is_named_with_its_line() {
         ("source_prefix_ipv6 = 129", "source_prefix_ipv6 is 129; use 0 to 128"),
         ("idle_levels = 8", "idle_levels is 8; use 0 to 7"),
         ("source_refusal = \"none\"", "unknown variant `none`"),
+        ("source_refusal = \"503\"", "expected `reset` or `drop`"),
     ];
     let texts: Vec<_> = cases.iter().flat_map(|(line, _)| [top(line), own(line)]).collect();
     let mut mistakes: Vec<Mistake<'_>> = Vec::new();
