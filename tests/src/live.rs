@@ -92,6 +92,15 @@ struct Metadata {
     egress_interface: u32,
 }
 
+/// Lets everybody go before the calling thread, which has the rest of its CPU.
+fn give_way() -> Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: of this thread; the structure outlives the call.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+    ensure!(result == 0, "cannot give way: {}", io::Error::last_os_error());
+    Ok(())
+}
+
 impl Rig {
     /// Sends so many SYNs from random addresses of 198.19 to the service, straight into the front-end's link.
     ///
@@ -117,6 +126,7 @@ impl Rig {
 }
 
 fn flood(frame: &[u8], count: u32) -> Result<()> {
+    give_way()?;
     let program = load(&program(frame)?).context("cannot load the program that makes SYNs")?;
     // SAFETY: a C string.
     let interface = unsafe { libc::if_nametoindex(c"front".as_ptr()) };

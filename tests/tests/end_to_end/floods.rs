@@ -151,10 +151,12 @@ refusals = { 0 = \"drop\", 1 = \"reset\" }";
     let watch = Watch::start(rig);
     let front = rig.process("front").unwrap().id();
     let rig = &*rig;
+    let one_cpu = rig.on_one_cpu().unwrap();
     let quiet = waits_while(rig, || thread::sleep(Duration::from_secs(1)));
     let before = (resident_kib(front), Instant::now());
     let busy = waits_while(rig, || rig.flood_with_syns(MANY_SYNS, 80).unwrap());
     let took = before.1.elapsed();
+    drop(one_cpu);
     let [quiet_p99, busy_p99] = [&quiet, &busy].map(|waits| waits[waits.len() * 99 / 100]);
     eprintln!(
         "{MANY_SYNS} SYNs in {took:?}; {} requests quiet, p99 {quiet_p99:?}; {} during the flood, p99 {busy_p99:?}",
@@ -165,13 +167,17 @@ refusals = { 0 = \"drop\", 1 = \"reset\" }";
     let ways = [FrontCounter::SynRefusedDropped, FrontCounter::SynRefusedReset, FrontCounter::SynAnswered];
     let [ignored, reset, answered] = ways.map(|counter| watch.moved(rig, counter));
     eprintln!("{ignored} were ignored, {reset} reset, {answered} answered");
-    // What the link lost was nobody's to count.
     let counted = ignored + reset + answered;
-    assert!(counted > u64::from(MANY_SYNS) / 10, "only {counted} arrived");
+    let real = (quiet.len() + busy.len()) as u64;
+    // All but a few that a full link lost for a moment.
+    assert!(counted > u64::from(MANY_SYNS) / 1000 * 999 + real, "only {counted} were counted");
+    assert!(
+        busy_p99 < 3 * quiet_p99.max(Duration::from_millis(1)),
+        "p99 {quiet_p99:?} quiet, {busy_p99:?} now"
+    );
     assert!(ignored > counted / 5 && reset > counted / 5 && answered > counted / 5);
     let refused = crowd::tallies(rig, "refused_syn");
     assert_eq!((refused[0], refused[1]), (ignored, reset));
-    let real = (quiet.len() + busy.len()) as u64;
     assert_eq!(watch.moved(rig, ControlCounter::Dispatched), real, "only the real client's were dispatched");
     assert_eq!(crowd::filters(rig, "198.19.").len(), kept.len(), "a spoofed packet made a filter");
     let grown = resident_kib(front).saturating_sub(before.0);
