@@ -98,6 +98,8 @@ fn the_count_of_a_sources_open_connections_is_right_after_a_restart() {
     };
     let rig = stage.rig();
     let mut kept = arrive(&sources, [at("198.19.6.1"); 5]);
+    // A response may be here before the filter of its flow is written; killed between, the front-end would forget the flow.
+    thread::sleep(SILENCE);
     rig.kill9("front").unwrap();
     rig.restart("front").unwrap();
     rig.wait_until_servers_up(PATIENCE).unwrap();
@@ -107,7 +109,14 @@ fn the_count_of_a_sources_open_connections_is_right_after_a_restart() {
     assert!(refused(), "the census agrees");
     kept.truncate(2);
     eventually("there is room for three", PATIENCE, || !refused());
-    kept.extend(arrive(&sources, [at("198.19.6.1"); 3]));
+    eventually("three come in", PATIENCE, || {
+        if let Ok(mut visitor) = Visitor::try_new(&sources, at("198.19.6.1"), PATIENCE)
+            && visitor.try_get("/pages/1", "").is_ok()
+        {
+            kept.push(visitor);
+        }
+        kept.len() == 5
+    });
     // A pass over the filter-table that began before has counted them too low; the next one has not.
     eventually("it is full again", PATIENCE, refused);
 }
