@@ -96,25 +96,13 @@ impl MemberTable {
         &self.rules
     }
 
-    /// The priority of clients that no rule names.
-    #[must_use]
-    pub fn default_priority(&self) -> Priority {
-        self.default
-    }
-
-    /// The service's signed cookies.
-    #[must_use]
-    pub fn signed(&self) -> Option<&SignedCookies> {
-        self.signed.as_ref()
-    }
-
     /// Whether the kernel needs no entries: there are neither rules nor signed cookies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether ports have tries of their own.
+    /// Whether ports have entries of their own.
     #[must_use]
     pub fn has_ports(&self) -> bool {
         self.entries.iter().any(|entry| entry.port != ANY_PORT)
