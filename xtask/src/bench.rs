@@ -9,7 +9,7 @@ use crate::{interrupt, setup, workspace};
 
 /// Benchmarks, what cargo needs to run them, and what they answer. The first is a test that asserts no time: it shares ring c's
 /// world of packets.
-const BENCHES: [(&str, &[&str], &str); 4] = [
+const BENCHES: [(&str, &[&str], &str); 5] = [
     (
         "cost_of_a_packet",
         &[
@@ -28,6 +28,11 @@ const BENCHES: [(&str, &[&str], &str); 4] = [
         "programs",
         &["bench", "--package", "tests", "--bench", "programs"],
         "nanoseconds that a run of each program costs in live traffic",
+    ),
+    (
+        "syn_flood",
+        &["bench", "--package", "tests", "--bench", "syn_flood"],
+        "nanoseconds that a SYN of a flood costs, with 100 000 rules and without",
     ),
     (
         "first_requests",

@@ -9,11 +9,11 @@ use aya_ebpf::{
 };
 use dispatcher_common::{
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
-    block::{MemberHint, MemberLevels, MemberLine},
+    block::{MemberLevels, MemberLine},
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
     limits::{
-        MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
+        MAX_MEMBER_LINES, MAX_MEMBER_MARKS, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
     },
     member::Scope,
     server::{ServerEntry, Traffic},
@@ -47,11 +47,11 @@ static ADMISSION: Array<AdmissionEntry> = Array::with_max_entries(MAX_SERVICES a
 #[map]
 static MEMBERS: Array<MemberLine> = Array::with_max_entries(2 * MAX_MEMBER_LINES as u32, BPF_F_MMAPABLE);
 
-/// Levels of [`MEMBERS`] to try by group of clients.
+/// Marks of the blocks in [`MEMBERS`].
 #[map]
-static MEMBER_HINTS: Array<MemberHint> = Array::with_max_entries(2 * MAX_MEMBER_HINTS as u32, BPF_F_MMAPABLE);
+static MEMBER_MARKS: Array<u64> = Array::with_max_entries(2 * MAX_MEMBER_MARKS as u32, BPF_F_MMAPABLE);
 
-/// Levels of [`MEMBERS`] to try for all, see [`MemberLevels::index`].
+/// Levels of the blocks in [`MEMBERS`], see [`MemberLevels::index`].
 #[map]
 static MEMBER_LEVELS: Array<MemberLevels> = Array::with_max_entries(2 * MAX_SERVICES as u32, BPF_F_MMAPABLE);
 
@@ -236,10 +236,10 @@ pub(super) fn member_line(number: u32) -> Option<&'static MemberLine> {
     MEMBERS.get(number)
 }
 
-/// Levels of a group of clients.
+/// A word of marks.
 #[inline(always)]
-pub(super) fn member_hint(number: u32) -> Option<MemberHint> {
-    MEMBER_HINTS.get(number).copied()
+pub(super) fn member_marks(number: u32) -> u64 {
+    MEMBER_MARKS.get(number).copied().unwrap_or_default()
 }
 
 /// The levels of a generation of rules.

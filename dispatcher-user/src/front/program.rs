@@ -85,7 +85,7 @@ impl Program {
             services: self.0.typed("SERVICES")?,
             members: MemberMaps {
                 lines: self.0.descriptor("MEMBERS")?,
-                hints: self.0.descriptor("MEMBER_HINTS")?,
+                marks: self.0.descriptor("MEMBER_MARKS")?,
                 levels: self.0.descriptor("MEMBER_LEVELS")?,
             },
             admission: self.0.descriptor("ADMISSION")?,

@@ -219,7 +219,7 @@ impl Program {
         let old = mem::replace(&mut self.members, members.clone());
         for (half, (old, new)) in old.iter().zip(&members).enumerate() {
             self.set_changed("MEMBERS", half, old.lines(), new.lines());
-            self.set_changed("MEMBER_HINTS", half, old.hints(), new.hints());
+            self.set_changed("MEMBER_MARKS", half, old.marks(), new.marks());
             self.set_changed("MEMBER_LEVELS", half, old.levels(), new.levels());
         }
     }

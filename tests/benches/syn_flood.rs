@@ -1,0 +1,195 @@
+//! What a SYN of a flood costs program `front`, with 100 000 rules and without any: the kernel's own account (`run_time_ns / run_cnt`),
+//! live frames, the whole rig on one CPU, cases in turn. Net of what the account says of the switch's program of two
+//! instructions, which every answer comes to in the same flood.
+//!
+//! The service is full all the time and refuses low priorities, so every SYN's source is looked up if there are rules.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write as _,
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    programs::loaded_programs,
+    sys::{Stats, enable_stats},
+};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use tests::{Family, FrontOptions, Rig, Spoofed};
+
+const RULES: u32 = 100_000;
+/// Every case is measured so often, in turn; the median counts.
+const ROUNDS: usize = 5;
+/// Of one measurement.
+const SYNS: u32 = 300_000;
+
+const FULL: &str = "
+[service.admission]
+connection_limit = 1
+evictions_per_second = 0
+load_bound = \"none\"
+refusals = { 0 = \"drop\", 1 = \"reset\" }
+";
+
+struct Case {
+    name: &'static str,
+    spoofed: Spoofed,
+    rules: String,
+    /// What becomes of the SYNs.
+    counters: &'static [&'static str],
+}
+
+fn cases() -> [Case; 5] {
+    use Spoofed::{Anywhere, Near};
+    let answered: &[&str] = &["syn_answered"];
+    let refused: &[&str] = &["syn_refused_dropped", "syn_refused_reset", "syn_answered"];
+    let case = |name, spoofed, rules, counters| Case { name, spoofed, rules, counters };
+    [
+        case("sources of a /16, no rules, answered", Near, String::new(), answered),
+        case("sources of a /16, 60 000 of them with rules, answered", Near, near(|_| 2), answered),
+        case("the same, a third each ignored, reset, answered", Near, near(|host| host % 3), refused),
+        case("sources anywhere, no rules, answered", Anywhere, String::new(), answered),
+        case("sources anywhere, rules anywhere, answered", Anywhere, anywhere(), answered),
+    ]
+}
+
+fn main() -> Result<()> {
+    if tests::skipped("syn_flood") {
+        return Ok(());
+    }
+    let _accounting = enable_stats(Stats::RunTime).context("the kernel does not account programs")?;
+    let others = program_ids()?;
+    let mut rig = Rig::builder("bench-syn-flood").start()?;
+    rig.start_dispatcher(&FrontOptions { more: FULL.to_owned(), ..FrontOptions::default() })?;
+    // Those of other rigs that come and go meanwhile, and the one that makes the flood, are none of them.
+    let own: HashSet<u32> = program_ids()?.difference(&others).copied().collect();
+    let _kept = keep_connection(&rig)?;
+    let _one_cpu = rig.on_one_cpu()?;
+    let mut times: [Vec<f64>; 5] = Default::default();
+    let mut floors = Vec::new();
+    for _ in 0..ROUNDS {
+        for (case, times) in cases().iter().zip(&mut times) {
+            let floor = Account::of("rig_pass", &own)?;
+            times.push(measure(&rig, case, &own)?);
+            floors.extend(Account::of("rig_pass", &own)?.mean_since(&floor));
+        }
+    }
+    print(&mut times, &mut floors);
+    Ok(())
+}
+
+fn print(times: &mut [Vec<f64>; 5], floors: &mut [f64]) {
+    let floor = median(floors);
+    let [none, near, mixed, none_anywhere, anywhere] = times.each_mut().map(|times| median(times) - floor);
+    println!("| a SYN of a flood | ns a run, net of {floor:.0} | times one without rules |");
+    println!("| --- | --- | --- |");
+    let costs = [
+        (none, none),
+        (near, none),
+        (mixed, none),
+        (none_anywhere, none_anywhere),
+        (anywhere, none_anywhere),
+    ];
+    for (case, (cost, without)) in cases().iter().zip(costs) {
+        println!("| {} | {cost:.0} | {:.2} |", case.name, cost / without);
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Mean time in nanoseconds of a run of `front` in one flood.
+fn measure(rig: &Rig, case: &Case, own: &HashSet<u32>) -> Result<f64> {
+    let file = rig.plan().run_dir().join("front/flood.members");
+    fs::write(&file, &case.rules)?;
+    let loaded = rig.ask("front", &["members", "load", &file.display().to_string()])?;
+    ensure!(loaded.status.success(), "no rules: {}", String::from_utf8_lossy(&loaded.stderr));
+    let counted = || case.counters.iter().map(|name| rig.counter("front", name)).sum::<Result<u64>>();
+    let before = (counted()?, Account::of("front", own)?);
+    rig.flood_with_syns(SYNS, 80, case.spoofed)?;
+    let time = Account::of("front", own)?.mean_since(&before.1).context("`front` did not run")?;
+    let counted = counted()? - before.0;
+    ensure!(counted > u64::from(SYNS) / 100 * 95, "{}: only {counted} of {SYNS} SYNs were", case.name);
+    Ok(time)
+}
+
+/// A connection that fills the service as long as it is there.
+fn keep_connection(rig: &Rig) -> Result<TcpStream> {
+    let vip = SocketAddr::new(rig.plan().address("vip", Family::V4), 80);
+    rig.host("client")?.enter(|| {
+        let mut stream = TcpStream::connect(vip)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /tiny HTTP/1.1\r\nHost: rig\r\n\r\n")?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start)?;
+        ensure!(&start == b"HTTP/1.1 200", "the service does not answer: {start:?}");
+        Ok(stream)
+    })?
+}
+
+/// Rules of which most are for the flood's sources.
+fn near(priority: impl Fn(u32) -> u32) -> String {
+    (0..RULES).fold(String::new(), |mut text, number| {
+        let first = if number < 60_000 { 0xc613_0000 } else { 0x0a00_0000 };
+        let _ = writeln!(text, "{}/32 * - {}", Ipv4Addr::from(first + number), priority(number));
+        text
+    })
+}
+
+/// Rules for prefixes of all lengths anywhere, a third of IPv6, one in ten with a port.
+fn anywhere() -> String {
+    let mut rng = Pcg64Mcg::seed_from_u64(42);
+    let mut rules = BTreeSet::new();
+    while rules.len() < RULES as usize {
+        let prefix = if rules.len() % 3 == 0 {
+            let bits = rng.random_range(48..=64_u32);
+            let address = rng.random_range(0x2_u128 << 124..0x4 << 124) & u128::MAX << (128 - bits);
+            format!("{}/{bits}", Ipv6Addr::from(address))
+        } else {
+            let bits = rng.random_range(16..=32_u32);
+            let address = rng.random_range(0x0100_0000..0xe000_0000_u32) & u32::MAX << (32 - bits);
+            format!("{}/{bits}", Ipv4Addr::from(address))
+        };
+        let port =
+            if rules.len() % 10 == 9 { rng.random_range(1024..=65_535).to_string() } else { "*".to_owned() };
+        rules.insert(format!("{prefix} {port} - 2\n"));
+    }
+    rules.into_iter().collect()
+}
+
+fn program_ids() -> Result<HashSet<u32>> {
+    loaded_programs().map(|program| Ok(program?.id())).collect()
+}
+
+/// What the kernel has accounted to the rig's own programs of one name.
+struct Account {
+    time: Duration,
+    runs: u64,
+}
+
+impl Account {
+    fn of(name: &str, own: &HashSet<u32>) -> Result<Self> {
+        let mut account = Self { time: Duration::ZERO, runs: 0 };
+        for program in loaded_programs() {
+            let program = program?;
+            if program.name_as_str() == Some(name) && own.contains(&program.id()) {
+                account.time += program.run_time();
+                account.runs += program.run_count();
+            }
+        }
+        Ok(account)
+    }
+
+    /// Nanoseconds a run; none without a run.
+    fn mean_since(&self, before: &Self) -> Option<f64> {
+        let runs = self.runs - before.runs;
+        (runs > 0).then(|| (self.time - before.time).as_nanos() as f64 / runs as f64)
+    }
+}
