@@ -20,6 +20,7 @@ mod renewed;
 mod request;
 mod scene;
 mod segment;
+mod shared;
 mod source;
 mod sources;
 mod speed;
