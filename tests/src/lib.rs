@@ -17,6 +17,7 @@ mod one_cpu;
 mod pass;
 mod plan;
 mod process;
+pub mod report;
 mod rig;
 mod roles;
 #[cfg(test)]

@@ -18,7 +18,7 @@ const BENCHES: [(&str, &[&str], &str); 5] = [
             "tests",
             "--test",
             "front_program",
-            "speed::cost_of_a_packet",
+            "cost::cost_of_a_packet",
             "--",
             "--nocapture",
         ],
