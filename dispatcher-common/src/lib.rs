@@ -9,10 +9,12 @@ pub mod address;
 pub mod admission;
 pub mod block;
 pub mod checksum;
+pub mod class_cache;
 pub mod cookie;
 pub mod counter;
 pub mod epoch;
 pub mod filter;
+pub mod head_scan;
 pub mod limits;
 pub mod member;
 #[cfg(feature = "user")]

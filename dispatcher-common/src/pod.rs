@@ -3,6 +3,7 @@
 use crate::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    class_cache::CachedClass,
     block::{MemberHint, MemberLevels, MemberLine},
     filter::{Filter, FlowKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
@@ -39,4 +40,5 @@ pods!(
     MemberLine,
     MemberLevels,
     MemberHint,
+    CachedClass,
 );

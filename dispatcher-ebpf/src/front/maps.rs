@@ -9,9 +9,11 @@ use aya_ebpf::{
 };
 use dispatcher_common::{
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
+    class_cache::CachedClass,
     block::{MemberHint, MemberLevels, MemberLine},
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
+    head_scan::HeadScan,
     limits::{
         MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
     },
@@ -24,6 +26,7 @@ use dispatcher_ebpf::atomic;
 
 use super::{
     clock::Clock,
+    quick::Request,
     service::{Recent, SLOTS},
 };
 
@@ -96,6 +99,18 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES as u32, 0);
 /// Slot 0: the interface towards the servers, if it is not the clients' one.
 #[map]
 static OUT: DevMap = DevMap::with_max_entries(1, 0);
+
+/// Classes of requests that were seen before, by [`dispatcher_common::head_scan`]'s key.
+#[map]
+static CLASS_CACHE: LruHashMap<u64, CachedClass> = LruHashMap::with_max_entries(65_536, 0);
+
+/// This CPU's scan of a head.
+#[map]
+static HEAD_SCAN: PerCpuArray<HeadScan> = PerCpuArray::with_max_entries(1, 0);
+
+/// The request that this CPU is about to dispatch.
+#[map]
+static QUICK: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
 
 /// `dispatcher_common::limits::ABI_VERSION`, written by the loader.
 #[map]
@@ -211,14 +226,25 @@ pub(super) fn admission(owner: u8) -> Option<&'static AdmissionEntry> {
     ADMISSION.get(owner as u32)
 }
 
+/// One established flow of this priority more.
+#[inline(always)]
+pub(super) fn count_opened(owner: u8, priority: u8) {
+    add_open(owner, priority, 1);
+}
+
 /// One established flow of this priority less.
 #[inline(always)]
 pub(super) fn count_closed(owner: u8, priority: u8) {
+    add_open(owner, priority, 1_u64.wrapping_neg());
+}
+
+#[inline(always)]
+fn add_open(owner: u8, priority: u8, addend: u64) {
     if let Some(entry) = ADMISSION.get_ptr_mut(owner as u32) {
         let start = entry.cast::<u64>().wrapping_byte_add(offset_of!(AdmissionEntry, open));
         let open = start.wrapping_add((priority & MAX_PRIORITY) as usize);
         // SAFETY: an aligned word of the map's value.
-        unsafe { atomic::add(open, 1_u64.wrapping_neg()) };
+        unsafe { atomic::add(open, addend) };
     }
 }
 
@@ -307,4 +333,25 @@ pub(super) fn redirect_out() -> bool {
 #[inline(always)]
 pub(super) fn redirect_to_slow_path(queue: u32) -> bool {
     XSKS.redirect(queue, xdp_action::XDP_DROP as u64).is_ok()
+}
+
+/// What is known of requests with this key.
+#[inline(always)]
+pub(super) fn cached_class(key: u64) -> Option<CachedClass> {
+    // SAFETY: copied at once, from memory that stays readable.
+    unsafe { CLASS_CACHE.get(&key) }.copied()
+}
+
+/// Where this CPU scans a head.
+#[inline(always)]
+pub(super) fn head_scan() -> Option<&'static mut HeadScan> {
+    // SAFETY: as in `count`; any bits are a valid `HeadScan`.
+    HEAD_SCAN.get_ptr_mut(0).map(|scan| unsafe { &mut *scan })
+}
+
+/// Where this CPU keeps the request that it dispatches.
+#[inline(always)]
+pub(super) fn quick_request() -> Option<&'static mut Request> {
+    // SAFETY: as in `count`; any bits are a valid `Request`.
+    QUICK.get_ptr_mut(0).map(|request| unsafe { &mut *request })
 }

@@ -14,6 +14,7 @@ mod known;
 mod member;
 mod open;
 mod program;
+mod quick;
 mod refused;
 mod renewed;
 mod request;
@@ -41,6 +42,7 @@ fn every_counter_is_reached_by_a_case_of_each_family() {
             kept::cases(family),
             known::cases(family),
             open::cases(family),
+            quick::cases(family),
             refused::cases(family),
             renewed::cases(family),
             request::cases(family),

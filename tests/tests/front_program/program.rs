@@ -16,6 +16,7 @@ use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     block::{self, Members},
+    class_cache::CachedClass,
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
@@ -40,6 +41,11 @@ pub(crate) const COOKIE_KEY: SipKey = SipKey { k0: 11, k1: 22 };
 pub(crate) const TICKET_KEY: SipKey = SipKey { k0: 33, k1: 44 };
 /// Key epoch of all runs; the clock stands in its middle.
 pub(crate) const EPOCH: Epoch = Epoch(1_000);
+pub(crate) const CLASS_CACHE_KEY: SipKey = SipKey { k0: 55, k1: 66 };
+/// Of the class cache.
+pub(crate) const GENERATION: u32 = 9;
+pub(crate) const HEAD_LIMIT: usize = 16_384;
+pub(crate) const MTU: u32 = 1_500;
 pub(crate) const SERVER: u16 = 3;
 pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 13];
 pub(crate) const PRIORITY: u8 = 5;
@@ -139,6 +145,11 @@ impl Program {
             mss_ipv4: MSS_IPV4,
             mss_ipv6: MSS_IPV6,
             two_arm: two_arm as u32,
+            class_cache_key: CLASS_CACHE_KEY,
+            class_cache_generation: GENERATION,
+            head_limit: HEAD_LIMIT as u32,
+            mtu: MTU,
+            reserved: 0,
         };
         let mut map: Array<_, FrontSettings> =
             Array::try_from(self.ebpf.map_mut("SETTINGS").unwrap()).unwrap();
@@ -233,6 +244,15 @@ impl Program {
                 map.set((start + number) as u32, new, 0).unwrap();
             }
         }
+    }
+
+    /// Leaves one entry in the class cache, or none.
+    pub(crate) fn set_class_cache(&mut self, entry: Option<(u64, CachedClass)>) {
+        replace(&mut self.map("CLASS_CACHE"), entry);
+    }
+
+    pub(crate) fn class_cache(&mut self) -> HashMap<&mut MapData, u64, CachedClass> {
+        self.map("CLASS_CACHE")
     }
 
     /// What is known of a source: its rate and its open flows.

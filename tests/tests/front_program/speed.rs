@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 
-use dispatcher_common::{admission::way, counter::FrontCounter};
+use dispatcher_common::{
+    admission::way, class_cache::CachedClass, counter::FrontCounter, head_scan, service::flag,
+};
 
 use crate::{
-    program::{Program, flow_key},
-    scene::Scene,
+    program::{CLASS_CACHE_KEY, GENERATION, HEAD_LIMIT, Program, flow_key},
+    scene::{OWNER, Scene},
     segment::{ACK, Family, SYN, Segment},
     table::{ISN, established, good_ack},
 };
@@ -182,4 +184,59 @@ fn cost_of_a_look_up_for_many_sources() {
         let (front, pass) = (median("front"), median("pass"));
         println!("| {case} | {} |", front - pass);
     }
+}
+
+/// A head of so many bytes or a few more: a browser's, with this target.
+fn head(target_len: usize, browser: bool) -> Vec<u8> {
+    let target = "a".repeat(target_len - 1);
+    let fields = if browser { BROWSER } else { "User-Agent: curl/8.5\r\nAccept: */*\r\n" };
+    format!("GET /{target} HTTP/1.1\r\nHost: example.org\r\n{fields}\r\n").into_bytes()
+}
+
+const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Referer: http://example.org/a/page/before\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\n\
+    Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\nPriority: u=0, i\r\n";
+
+/// Each run is of a flow without a filter, and leaves one behind.
+#[test]
+fn cost_of_a_first_request() {
+    let Some(mut program) = Program::load() else { return };
+    print_head();
+    for family in Family::BOTH {
+        program.set_scene(family, &Scene { flags: flag::QUICK, ..Scene::default() });
+        for (case, head) in [
+            ("target of 60 bytes", head(60, false)),
+            ("target of 200 bytes", head(200, false)),
+            ("a browser's head", head(60, true)),
+        ] {
+            let key = head_scan::key_of(&CLASS_CACHE_KEY, OWNER, &head, HEAD_LIMIT).unwrap();
+            let cached = CachedClass { generation: GENERATION, ..CachedClass::default() };
+            let segment = Segment::of_client(family, ACK, ISN.wrapping_add(1), good_ack(family))
+                .with_timestamps()
+                .with_payload(&head);
+            let case = format!("{case}, {} bytes in all, {family:?}", head.len());
+            for (way, entry) in [("by the class cache", Some((key, cached))), ("not in the class cache", None)] {
+                program.set_class_cache(entry);
+                print_first(&mut program, family, &format!("first request {way}, {case}"), &segment.frame());
+            }
+        }
+    }
+}
+
+fn print_first(program: &mut Program, family: Family, case: &str, frame: &[u8]) {
+    let mut median = |name| {
+        let mut times: Vec<u128> = (0..5_001)
+            .map(|_| {
+                let time = program.time(name, frame, 1).as_nanos();
+                let _ = program.filters().remove(&flow_key(family));
+                time
+            })
+            .collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let floor = median("pass");
+    println!("| {case} | once | {} | {floor} |", median("front").saturating_sub(floor));
 }
