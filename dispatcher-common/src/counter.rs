@@ -136,6 +136,8 @@ counters! {
         Reticketed "reticketed" "retransmitted first segments given a ticket in place of their SACK blocks",
         TransmitFailed "transmit_failed" "frames that could not be sent",
         FilterUpdateFailed "filter_update_failed" "filters that could not be written",
+        ClassCached "class_cached" "also: requests whose class was put into the class cache",
+        ClassCacheFailed "class_cache_failed" "also: requests whose class could not be put into the class cache",
         FilterExpired "filter_expired" "filters removed after their time-out",
         FilterOrphaned "filter_orphaned" "filters removed because their server rebooted",
         ReportAccepted "report_accepted" "reports of servers",

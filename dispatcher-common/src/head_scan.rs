@@ -293,7 +293,7 @@ impl First {
 
     #[inline(always)]
     const fn byte(&self, word: u64) -> u8 {
-        (word >> (8 * self.count & 63)) as u8
+        (word >> ((8 * self.count) & 63)) as u8
     }
 }
 
@@ -316,7 +316,7 @@ const fn controls(word: u64) -> u64 {
 const fn names(word: u64) -> u64 {
     let lower = word | LOWER;
     let letters = from(lower, b'a') & !from(lower, b'z' + 1);
-    let others = from(word, b'-') & !from(word, b'9' + 1) & !zeroes(word ^ b'/' as u64 * ONES);
+    let others = from(word, b'-') & !from(word, b'9' + 1) & !zeroes(word ^ (b'/' as u64 * ONES));
     (letters | others) & !word
 }
 

@@ -105,7 +105,7 @@ impl Words for Bytes {
         }
         let after = (at + WORD as u64).saturating_sub(self.end);
         let word: u64 = self.frame.read(((at - after) & OFFSET_MASK) as usize)?;
-        Some(u64::from_le(word) >> (8 * after & 63))
+        Some(u64::from_le(word) >> ((8 * after) & 63))
     }
 
     #[inline(always)]

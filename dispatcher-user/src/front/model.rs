@@ -25,7 +25,7 @@ use dispatcher_core::{
 use super::{
     admission::Admission,
     counters::ControlCounters,
-    dispatch::{Decision, Dispatch, Judgement, Refusal},
+    dispatch::{Decision, Dispatch, Judgement, Known, Refusal},
     kept::KeptRequests,
     members::Members,
 };
@@ -265,7 +265,8 @@ impl Dispatch for Model {
         }
         let priority = member.priority;
         let class = classes.classify(head);
-        let request = Classified { class, priority, target: Some(classes.target(head)) };
+        let target = classes.target(head);
+        let request = Classified { class, priority, target: Some(target) };
         let now = self.now();
         let state = &mut *self.lock();
         self.advance(&mut state.cluster, now);
@@ -291,6 +292,7 @@ impl Dispatch for Model {
             priority: priority.get(),
             entry: state.entries[choice.server.index()],
             evict_below,
+            known: (!table.asks_for_cookies()).then_some(Known { owner: owner as u8, target, class: class.0 }),
         })
     }
 

@@ -12,7 +12,7 @@ use dispatcher_common::{
 };
 use dispatcher_core::config::{FrontConfig, Mode};
 
-use super::{FilterTable, members::MemberMaps};
+use super::{ClassCacheTable, FilterTable, members::MemberMaps};
 use crate::{
     kernel::{
         attach::Hook,
@@ -43,6 +43,7 @@ pub struct Maps {
     pub source_open: Table<SourceKey, u64>,
     pub priority_stats: PerCpuArray<MapData, PriorityStats>,
     pub xsks: XskMap<MapData>,
+    pub class_cache: ClassCacheTable,
 }
 
 impl std::fmt::Debug for Maps {
@@ -61,6 +62,8 @@ impl Program {
             ("FILTERS", config.max_filters),
             ("SOURCE_RATES", config.max_sources),
             ("SOURCE_OPEN", config.max_sources),
+            // A map has an entry at least.
+            ("CLASS_CACHE", config.class_cache.max(1)),
         ];
         LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "pass"]).map(Self)
     }
@@ -93,6 +96,7 @@ impl Program {
             source_open: self.0.table("SOURCE_OPEN")?,
             priority_stats: self.0.typed("PRIORITY_STATS")?,
             xsks: self.0.typed("XSKS")?,
+            class_cache: self.0.table("CLASS_CACHE")?,
         })
     }
 
