@@ -10,6 +10,7 @@ pub mod admission;
 pub mod block;
 pub mod checksum;
 pub mod choice;
+pub mod class_cache;
 pub mod cookie;
 pub mod counter;
 pub mod epoch;

@@ -26,6 +26,13 @@ impl Added {
         Self(self.0.wrapping_add(other.0))
     }
 
+    /// Whether less was added than is said to be seen; both are of the same account and near each other.
+    #[must_use]
+    pub const fn is_behind(self, seen: Self) -> bool {
+        (self.work_us().wrapping_sub(seen.work_us()) as i32) < 0
+            || (self.requests().wrapping_sub(seen.requests()) as i32) < 0
+    }
+
     #[inline(always)]
     const fn requests(self) -> u32 {
         self.0 as u32
@@ -69,6 +76,12 @@ impl ServerLoad {
             work: idle_at_us << 32 | u64::from(seen.work_us()),
             queue: u64::from(queue) << 32 | u64::from(seen.requests()),
         }
+    }
+
+    /// From the words of the map.
+    #[must_use]
+    pub const fn from_words([work, queue]: [u64; 2]) -> Self {
+        Self { work, queue }
     }
 
     /// As it lies in the map.

@@ -39,6 +39,15 @@ impl DispatchRecord {
     /// Words of a record.
     pub const WORDS: usize = size_of::<Self>() / size_of::<u64>();
 
+    /// As it lies in the map.
+    #[must_use]
+    pub const fn words(&self) -> [u64; Self::WORDS] {
+        let ([a, b, c, d], [e, f], [g, h]) =
+            (self.work_us.to_ne_bytes(), self.class.to_ne_bytes(), self.server.to_ne_bytes());
+        let third = [self.owner, self.priority, self.outcome, 0, 0, 0, 0, 0];
+        [self.target, u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(third)]
+    }
+
     /// From the words of the map.
     #[must_use]
     pub const fn from_words([target, second, third]: [u64; Self::WORDS]) -> Self {
@@ -76,6 +85,6 @@ mod tests {
         };
         // SAFETY: of the same size, without padding.
         let words = unsafe { std::mem::transmute::<DispatchRecord, [u64; 3]>(record) };
-        assert_eq!(DispatchRecord::from_words(words), record);
+        assert_eq!((DispatchRecord::from_words(words), record.words()), (record, words));
     }
 }

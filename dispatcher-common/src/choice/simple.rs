@@ -2,6 +2,8 @@
 
 use super::NO_SERVER;
 
+const NOBODY: u64 = NO_SERVER as u64;
+
 /// The server with the largest hash so far; the last one offered where two are equal.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub struct Highest {
 
 impl Default for Highest {
     fn default() -> Self {
-        Self { hash: 0, server: NO_SERVER as u64 }
+        Self { hash: 0, server: NOBODY }
     }
 }
 
@@ -28,18 +30,17 @@ impl Highest {
     #[inline(always)]
     #[must_use]
     pub const fn server(&self) -> Option<u16> {
-        if self.server == NO_SERVER as u64 { None } else { Some(self.server as u16) }
+        if self.server == NOBODY { None } else { Some(self.server as u16) }
     }
 }
 
-/// The server after the last one: the next larger id, or the first again.
+/// The server after the last one: the next larger id, or the first again. In words, as the verifier wants the program's stack.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextTurn {
-    last: u32,
-    first: u32,
-    next: u32,
-    reserved: u32,
+    last: u64,
+    first: u64,
+    next: u64,
 }
 
 impl NextTurn {
@@ -47,19 +48,17 @@ impl NextTurn {
     #[inline(always)]
     #[must_use]
     pub const fn after(last: u16) -> Self {
-        const NONE: u32 = NO_SERVER as u32;
-        Self { last: last as u32, first: NONE, next: NONE, reserved: 0 }
+        Self { last: last as u64, first: NOBODY, next: NOBODY }
     }
 
     /// Takes the next eligible server, in order of ids.
     #[inline(always)]
     pub const fn offer(&mut self, server: u16) {
-        const NONE: u32 = NO_SERVER as u32;
-        let server = server as u32;
-        if self.first == NONE {
+        let server = server as u64;
+        if self.first == NOBODY {
             self.first = server;
         }
-        if self.next == NONE && (self.last == NONE || server > self.last) {
+        if self.next == NOBODY && (self.last == NOBODY || server > self.last) {
             self.next = server;
         }
     }
@@ -68,10 +67,9 @@ impl NextTurn {
     #[inline(always)]
     #[must_use]
     pub const fn server(&self) -> Option<u16> {
-        const NONE: u32 = NO_SERVER as u32;
         match (self.next, self.first) {
-            (NONE, NONE) => None,
-            (NONE, first) => Some(first as u16),
+            (NOBODY, NOBODY) => None,
+            (NOBODY, first) => Some(first as u16),
             (next, _) => Some(next as u16),
         }
     }

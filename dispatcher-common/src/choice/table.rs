@@ -7,8 +7,6 @@ use crate::limits::{MAX_CLASSES, MAX_SERVERS};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceChoice {
-    /// A [`State`].
-    pub state: u64,
     /// Until when this holds, on the program's clock: the control plane may be gone.
     pub valid_until_us: u64,
     /// T_load, above zero.
@@ -18,9 +16,20 @@ pub struct ServiceChoice {
     /// Expected service time of a request where nothing else is known.
     pub mean_us: u64,
     pub reserved: [u64; 3],
+    /// A [`State`].
+    pub state: u64,
 }
 
 const _: () = assert!(size_of::<ServiceChoice>() == 64);
+
+impl ServiceChoice {
+    /// As it lies in the map. The state comes last: whoever publishes it has published all it refers to.
+    #[must_use]
+    pub const fn words(&self) -> [u64; 8] {
+        let Self { state, valid_until_us, t_load_us, load_limit_us, mean_us, .. } = *self;
+        [valid_until_us, t_load_us, load_limit_us, mean_us, 0, 0, 0, state]
+    }
+}
 
 /// What of a service changes at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +75,13 @@ pub struct Candidate {
 const _: () = assert!(size_of::<Candidate>() == 8);
 
 impl Candidate {
+    /// From the word of the map.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        let [a, b, _, _, e, f, g, h] = word.to_ne_bytes();
+        Self { server: u16::from_ne_bytes([a, b]), reserved: 0, number: u32::from_ne_bytes([e, f, g, h]) }
+    }
+
     /// As it lies in the map.
     #[must_use]
     pub const fn word(self) -> u64 {
@@ -178,6 +194,7 @@ mod tests {
             (std::mem::transmute::<Candidate, u64>(candidate), std::mem::transmute::<HotHome, [u64; 2]>(home))
         };
         assert_eq!((candidate.word(), home.words()), (word, words));
+        assert_eq!(Candidate::from_word(word), candidate);
     }
 
     #[test]

@@ -147,13 +147,14 @@ impl Nearest {
 /// The product, or the largest number. eBPF has no instruction that gives the upper half of one.
 #[inline(always)]
 const fn saturating_product(a: u64, b: u64) -> u64 {
-    if (a | b) >> 32 == 0 {
-        return a * b;
+    const LOW: u64 = u32::MAX as u64;
+    let (a_high, a_low, b_high, b_low) = (a >> 32, a & LOW, b >> 32, b & LOW);
+    // One of the two is zero, unless both upper halves count.
+    let middle = (a_high * b_low).wrapping_add(a_low * b_high);
+    if a_high != 0 && b_high != 0 || middle > LOW {
+        return u64::MAX;
     }
-    match u64::MAX.checked_div(b) {
-        Some(most) if a > most => u64::MAX,
-        _ => a.wrapping_mul(b),
-    }
+    (middle << 32).saturating_add(a_low * b_low)
 }
 
 #[cfg(test)]

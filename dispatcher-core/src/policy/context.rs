@@ -58,10 +58,10 @@ impl Context {
         Self { replicas: table.replica_sets(), table, threshold }
     }
 
-    /// T_load.
+    /// T_load in µs.
     #[must_use]
-    pub fn threshold(&self) -> LoadThreshold {
-        self.threshold
+    pub fn t_load_us(&self, servers: &ServerView<'_>) -> u64 {
+        self.threshold.work(servers).as_micros() as u64
     }
 
     /// The servers of `class`, whether they are eligible or not.
@@ -91,7 +91,7 @@ impl Context {
 
     /// Fig. 7. If none of the class's servers is eligible, its own is what the reports of the others say.
     fn decide(&mut self, class: ClassId, servers: &ServerView<'_>) -> Option<Choice> {
-        let t_load_us = self.threshold.work(servers).as_micros() as u64;
+        let t_load_us = self.t_load_us(servers);
         let bound = self.bound(class, servers);
         let least = ServerId(bound.least.server()?);
         if let Some(decision) = bound.decide(t_load_us) {

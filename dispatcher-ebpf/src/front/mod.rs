@@ -8,6 +8,8 @@
 //! neither their instructions nor their stack are in its way.
 
 mod admission;
+#[allow(dead_code, reason = "the class cache calls it")]
+mod choice;
 mod clock;
 mod forward;
 mod frame;

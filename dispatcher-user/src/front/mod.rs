@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod census;
+pub mod choice;
 pub mod counters;
 pub mod dispatch;
 pub mod feedback;
@@ -41,6 +42,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::{
     admission::{Admission, ledger::Ledger},
+    choice::Choices,
     counters::ControlCounters,
     feedback::{Feedback, FeedbackError},
     gate::Gates,
@@ -181,7 +183,8 @@ async fn start(
     let admission = Arc::new(Admission::new(config, ledger));
     let kept = KeptRequests::map(maps.kept_requests.as_fd()).map_err(FrontError::Ledger)?;
     let model = Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?;
-    let model = Arc::new(model.with_kept_requests(kept));
+    let choices = Choices::map(&maps.choice).map_err(FrontError::Ledger)?;
+    let model = Arc::new(model.with_kept_requests(kept).with_choices(choices));
     let (loss_sender, losses) = unbounded_channel();
     let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
     let moved = roster.reconcile(config, &model)?;
