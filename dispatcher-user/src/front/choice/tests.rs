@@ -188,7 +188,7 @@ impl Bench {
             let place = entry * size_of::<ServiceTimes>() / 8 + class.index() / 2;
             let [pair] = self.choices.services.times.mapped().read(place);
             let [low, high] = [pair as u32, (pair >> 32) as u32];
-            if class.index() % 2 == 0 { low } else { high }
+            if class.index().is_multiple_of(2) { low } else { high }
         };
         match [time(usize::from(server)), time(MAX_SERVERS)] {
             [0, 0] => service.mean_us,
