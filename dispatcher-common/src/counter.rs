@@ -144,6 +144,7 @@ counters! {
         ReportBadTag "report_bad_tag" "reports that are forged, damaged or made with another secret",
         ReportStale "report_stale" "reports out of sequence or of another time",
         ReportUnknown "report_unknown" "reports of servers that the configuration does not name",
+        DispatchUnlearnt "dispatch_unlearnt" "also: dispatches of the kernel's program that were written over before the control plane learnt of them",
     }
 }
 

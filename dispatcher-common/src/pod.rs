@@ -3,8 +3,8 @@
 use crate::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
-    class_cache::CachedClass,
     block::{MemberHint, MemberLevels, MemberLine},
+    class_cache::CachedClass,
     filter::{Filter, FlowKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
     service::{ServiceEntry, ServiceKey},

@@ -18,7 +18,8 @@ mod kind {
 }
 
 /// Two no-operations, kind and length of timestamps, as they lie in a packet.
-const TIMESTAMPS_FIRST: u32 = u32::from_ne_bytes([kind::NO_OPERATION, kind::NO_OPERATION, kind::TIMESTAMPS, 10]);
+const TIMESTAMPS_FIRST: u32 =
+    u32::from_ne_bytes([kind::NO_OPERATION, kind::NO_OPERATION, kind::TIMESTAMPS, 10]);
 
 const HAS_MSS: u64 = 1 << 56;
 const HAS_SCALE: u64 = 1 << 57;

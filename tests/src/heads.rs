@@ -127,7 +127,8 @@ impl Heads {
 
     /// Adds a field line after one of the lines.
     fn add_line(&mut self, head: &mut Vec<u8>) {
-        let ends: Vec<usize> = head.windows(2).enumerate().filter(|(_, two)| two == b"\r\n").map(|(at, _)| at + 2).collect();
+        let ends: Vec<usize> =
+            head.windows(2).enumerate().filter(|(_, two)| two == b"\r\n").map(|(at, _)| at + 2).collect();
         if let Some(&at) = ends.choose(&mut self.0) {
             let line = format!("{}\r\n", self.pick(&ODD_LINES));
             head.splice(at..at, line.into_bytes());

@@ -17,8 +17,7 @@ use super::{
     class_cache, clock, forward,
     maps::{self, Refused},
     segment::Segment,
-    source,
-    ticket,
+    source, ticket,
     verdict::Verdict,
 };
 

@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod census;
+pub mod choice;
 pub mod counters;
 pub mod dispatch;
 pub mod feedback;
@@ -42,6 +43,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::{
     admission::{Admission, ledger::Ledger},
+    choice::Choices,
     counters::ControlCounters,
     feedback::{Feedback, FeedbackError},
     gate::Gates,
@@ -179,7 +181,8 @@ async fn start(
     let maps = program.take_maps()?;
     let control_counters = Arc::new(ControlCounters::default());
     // Before the services, whose numbers and classes may mean others than those in the class cache.
-    let settings = SettingsTable::new(maps.settings, secret, &clients, &servers, config.slow_path.head_limit)?;
+    let settings =
+        SettingsTable::new(maps.settings, secret, &clients, &servers, config.slow_path.head_limit)?;
     let service_table = Arc::new(ServiceTable::new(maps.services));
     let mut members = Members::new(config, secret, tables);
     let member_states = members.load(&maps.members, Arc::clone(&service_table))?;
@@ -187,7 +190,8 @@ async fn start(
     let admission = Arc::new(Admission::new(config, ledger));
     let kept = KeptRequests::map(maps.kept_requests.as_fd()).map_err(FrontError::Ledger)?;
     let model = Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?;
-    let model = Arc::new(model.with_kept_requests(kept));
+    let choices = Choices::map(&maps.choice).map_err(FrontError::Ledger)?;
+    let model = Arc::new(model.with_kept_requests(kept).with_choices(choices));
     let (loss_sender, losses) = unbounded_channel();
     let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
     let moved = roster.reconcile(config, &model)?;

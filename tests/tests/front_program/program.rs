@@ -11,17 +11,19 @@ use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
     programs::{TestRun, TestRunOptions, TestRunResult, Xdp},
+    util::nr_cpus,
 };
 use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     block::{self, Members},
+    choice::{self, Candidate, DispatchRecord, RECORDS_PER_CPU, ServiceChoice},
     class_cache::CachedClass,
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
     filter::{Filter, FlowKey},
-    limits::PRIORITIES,
+    limits::{MAX_SERVERS, PRIORITIES},
     member::MemberKey,
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
@@ -46,6 +48,8 @@ pub(crate) const CLASS_CACHE_KEY: SipKey = SipKey { k0: 55, k1: 66 };
 pub(crate) const GENERATION: u32 = 9;
 pub(crate) const HEAD_LIMIT: usize = 16_384;
 pub(crate) const MTU: u32 = 1_500;
+/// Expected service time of a request.
+pub(crate) const WORK_US: u32 = 500;
 pub(crate) const SERVER: u16 = 3;
 pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 13];
 pub(crate) const PRIORITY: u8 = 5;
@@ -99,8 +103,11 @@ impl Program {
             eprintln!("skipped: loading an XDP program needs root; run it by `sudo -E`");
             return None;
         }
+        let cpus = nr_cpus().unwrap() as u32;
         let ebpf = EbpfLoader::new()
             .map_max_entries("FILTERS", MAX_FILTERS)
+            .map_max_entries("RECORD_HEADS", cpus)
+            .map_max_entries("DISPATCH_RECORDS", cpus * RECORDS_PER_CPU as u32)
             .load(dispatcher_user::objects::FRONT)
             .expect("the object loads");
         let mut program = Self { ebpf, slow_path: None, members: [Members::default(), Members::default()] };
@@ -130,10 +137,57 @@ impl Program {
                 services.insert(key, entry, 0).unwrap();
             }
         }
+        self.set_choice(&[SERVER]);
         self.set_two_arm(false);
         self.set_server(true);
         self.set_out(true);
         self.set_slow_path(true);
+    }
+
+    /// Publishes the servers that the program may choose, by turns.
+    pub(crate) fn set_choice(&mut self, servers: &[u16]) {
+        let state = choice::State { kind: choice::kind::ROUND_ROBIN, half: 0, count: servers.len() as u16 };
+        let service = ServiceChoice {
+            valid_until_us: u64::MAX,
+            t_load_us: 1,
+            load_limit_us: u64::MAX,
+            mean_us: WORK_US.into(),
+            state: state.word(),
+            ..ServiceChoice::default()
+        };
+        let mut candidates = [0; MAX_SERVERS];
+        for (place, server) in candidates.iter_mut().zip(servers) {
+            *place = Candidate { server: *server, ..Candidate::default() }.word();
+        }
+        let mut map: Array<_, [u64; MAX_SERVERS]> = self.array("CANDIDATES");
+        map.set(state.index(OWNER), candidates, 0).unwrap();
+        let mut map: Array<_, [u64; 8]> = self.array("SERVICE_CHOICES");
+        map.set(OWNER.into(), service.words(), 0).unwrap();
+    }
+
+    fn array<T: Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
+        Array::try_from(self.ebpf.map_mut(name).unwrap()).unwrap()
+    }
+
+    /// What the program has told of dispatches: how often, and the latest one of a CPU.
+    pub(crate) fn dispatches(&mut self) -> (u64, DispatchRecord) {
+        let mut told = (0, DispatchRecord::default());
+        for cpu in 0..nr_cpus().unwrap() as u32 {
+            let [count, ..] = self.array::<[u64; 8]>("RECORD_HEADS").get(&cpu, 0).unwrap();
+            if count > told.0 {
+                let ring = RECORDS_PER_CPU as u32;
+                let latest = cpu * ring + (count - 1) as u32 % ring;
+                let words = self.array("DISPATCH_RECORDS").get(&latest, 0).unwrap();
+                told.1 = DispatchRecord::from_words(words);
+            }
+            told.0 += count;
+        }
+        told
+    }
+
+    /// What was added to the server's account.
+    pub(crate) fn account(&mut self) -> u64 {
+        self.array::<[u64; 8]>("ACCOUNTS").get(&SERVER.into(), 0).unwrap()[0]
     }
 
     pub(crate) fn set_two_arm(&mut self, two_arm: bool) {

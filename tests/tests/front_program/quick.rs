@@ -1,6 +1,7 @@
 //! First requests by the class cache: what goes to a server at once, what is left to the slow path.
 
 use dispatcher_common::{
+    choice::{self, DispatchRecord},
     class_cache::CachedClass,
     counter::FrontCounter,
     filter::{Filter, state},
@@ -20,17 +21,20 @@ use tests::heads::Heads;
 use crate::{
     program::{
         CLASS_CACHE_KEY, EPOCH, GENERATION, HEAD_LIMIT, PRIORITY, Program, Run, SERVER, SERVER_MAC,
-        TICKET_KEY, cookie_of, flow_key,
+        TICKET_KEY, WORK_US, cookie_of, flow_key,
     },
     scene::{OWNER, Scene},
     segment::{ACK, CLIENT_MAC, FIN, Family, Segment},
     table::{self, CLASS, Case, DROP, ISN, REDIRECT, TX, World, good_ack, options},
 };
 
-const HEAD: &[u8] = b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nUser-Agent: curl/8.5\r\nAccept: */*\r\n\r\n";
+const HEAD: &[u8] =
+    b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nUser-Agent: curl/8.5\r\nAccept: */*\r\n\r\n";
 
 fn request(family: Family) -> Segment {
-    Segment::of_client(family, ACK, ISN.wrapping_add(1), good_ack(family)).with_timestamps().with_payload(HEAD)
+    Segment::of_client(family, ACK, ISN.wrapping_add(1), good_ack(family))
+        .with_timestamps()
+        .with_payload(HEAD)
 }
 
 fn key_of(head: &[u8]) -> Option<u64> {
@@ -60,27 +64,30 @@ fn opened(family: Family, frame: &[u8]) -> (Segment, Ticket) {
 fn dispatched(family: Family, name: &'static str, segment: Segment) -> Case {
     let (frame, key) = (segment.frame(), key_of(&segment.payload).unwrap());
     let bytes = frame.len() as u64;
-    Case::new(name, frame, TX, [FrontCounter::RequestQuick])
-        .in_scene(quick())
-        .with_cached(key, CACHED)
-        .check(move |outcome| {
+    Case::new(name, frame, TX, [FrontCounter::RequestQuick]).in_scene(quick()).with_cached(key, CACHED).check(
+        move |outcome| {
             let (after, ticket) = opened(family, &outcome.after);
-            let expected = Segment { destination_mac: SERVER_MAC, source_mac: after.source_mac, ..segment.clone() };
+            let expected =
+                Segment { destination_mac: SERVER_MAC, source_mac: after.source_mac, ..segment.clone() };
             assert_eq!(after, expected);
-            assert_eq!(ticket, Ticket {
-                kind: KIND_HAND_OFF,
-                options: options(),
-                priority: PRIORITY,
-                timestamps: !segment.options.is_empty(),
-                class: CLASS,
-                server: SERVER,
-            });
+            assert_eq!(
+                ticket,
+                Ticket {
+                    kind: KIND_HAND_OFF,
+                    options: options(),
+                    priority: PRIORITY,
+                    timestamps: !segment.options.is_empty(),
+                    class: CLASS,
+                    server: SERVER,
+                }
+            );
             let mut opened = [0; PRIORITIES];
             opened[PRIORITY as usize] = 1;
             assert_eq!(outcome.opened, opened);
             assert_eq!((outcome.traffic.packets, outcome.traffic.bytes), (1, bytes.max(60) + 16));
             assert_filter(&outcome.filter.unwrap(), &segment, bytes);
-        })
+        },
+    )
 }
 
 fn assert_filter(filter: &Filter, segment: &Segment, bytes: u64) {
@@ -109,19 +116,16 @@ fn assert_filter(filter: &Filter, segment: &Segment, bytes: u64) {
 }
 
 /// Is left to the slow path, as if there were no class cache.
-fn left(
-    name: &'static str,
-    segment: &Segment,
-    reason: impl IntoIterator<Item = FrontCounter>,
-) -> Case {
+fn left(name: &'static str, segment: &Segment, reason: impl IntoIterator<Item = FrontCounter>) -> Case {
     let counters: Vec<_> = [FrontCounter::RequestFirst].into_iter().chain(reason).collect();
-    Case::new(name, segment.frame(), REDIRECT, counters).in_scene(quick()).with_cached(key_of(HEAD).unwrap(), CACHED).check(
-        |outcome| {
+    Case::new(name, segment.frame(), REDIRECT, counters)
+        .in_scene(quick())
+        .with_cached(key_of(HEAD).unwrap(), CACHED)
+        .check(|outcome| {
             outcome.assert_untouched();
             outcome.assert_uncounted();
             assert_eq!(outcome.filter.unwrap().state, state::PENDING);
-        },
-    )
+        })
 }
 
 pub(crate) fn cases(family: Family) -> Vec<Case> {
@@ -147,7 +151,10 @@ fn guarded(family: Family, request: &Segment) -> Vec<Case> {
     let crowded = request.clone().with_options(&[1; 28]);
     let known = key_of(HEAD).unwrap();
     let dropped = |name, world, counter| {
-        Case::new(name, request.frame(), DROP, [counter]).in_scene(quick()).with_cached(known, CACHED).in_world(world)
+        Case::new(name, request.frame(), DROP, [counter])
+            .in_scene(quick())
+            .with_cached(known, CACHED)
+            .in_world(world)
     };
     let old = CachedClass { generation: GENERATION - 1, ..CACHED };
     let mut overloaded = Scene::overloaded(PRIORITY - 1, dispatcher_common::admission::way::RESPOND);
@@ -157,17 +164,24 @@ fn guarded(family: Family, request: &Segment) -> Vec<Case> {
         left("options that leave no room for a ticket", &crowded, []),
         left("a service with cookie rules", request, []).in_scene(Scene::default()),
         left("a service in which someone has to give way", request, []).in_scene(overloaded),
-        left("an entry of another generation", request, [FrontCounter::ClassCacheMiss]).with_cached(known, old),
-        left("no server to go to", request, [FrontCounter::ClassCacheUndecided]).in_world(World::ServerWithoutMac),
+        left("an entry of another generation", request, [FrontCounter::ClassCacheMiss])
+            .with_cached(known, old),
+        left("no server to go to", request, [FrontCounter::ClassCacheUndecided])
+            .in_world(World::ServerWithoutMac),
         dropped("a full table admits nobody", World::FullTable, FrontCounter::FilterTableFull)
             .check(|outcome| assert_eq!((outcome.filter, outcome.opened), (None, [0; PRIORITIES]))),
         dropped("there is no room before the frame", World::NoHeadroom, FrontCounter::NoHeadroomDropped)
             .check(|outcome| assert_eq!((outcome.filter, outcome.opened), (None, [0; PRIORITIES]))),
-        Case::new("servers behind another interface", request.frame(), REDIRECT, [FrontCounter::RequestQuick])
-            .in_scene(quick())
-            .with_cached(known, CACHED)
-            .in_world(World::TwoArm)
-            .check(move |outcome| assert_eq!(opened(family, &outcome.after).1.class, CLASS)),
+        Case::new(
+            "servers behind another interface",
+            request.frame(),
+            REDIRECT,
+            [FrontCounter::RequestQuick],
+        )
+        .in_scene(quick())
+        .with_cached(known, CACHED)
+        .in_world(World::TwoArm)
+        .check(move |outcome| assert_eq!(opened(family, &outcome.after).1.class, CLASS)),
         members(family, request),
         sources(request),
     ]
@@ -218,7 +232,9 @@ fn full_size(family: Family, request: &Segment) -> Vec<Case> {
     let room = 1500 + 14 - family.payload_offset() - 20 - 12 - 16;
     let of_len = |len: usize| {
         let line = "GET /images/a.png HTTP/1.1\r\nHost: example.org\r\n";
-        request.clone().with_payload(format!("{line}A: {}\r\n\r\n", "b".repeat(len - line.len() - 7)).as_bytes())
+        request
+            .clone()
+            .with_payload(format!("{line}A: {}\r\n\r\n", "b".repeat(len - line.len() - 7)).as_bytes())
     };
     vec![
         dispatched(family, "a segment that fits with its ticket", of_len(room)),
@@ -229,6 +245,33 @@ fn full_size(family: Family, request: &Segment) -> Vec<Case> {
 #[test]
 fn known_requests_go_to_a_server_and_others_to_the_slow_path() {
     table::run(cases);
+}
+
+#[test]
+fn a_dispatch_is_told_to_the_control_plane() {
+    let Some(mut program) = Program::load() else { return };
+    let family = Family::Ipv6;
+    program.set_scene(family, &quick());
+    program.set_class_cache(Some((key_of(HEAD).unwrap(), CACHED)));
+    let (before, account) = (program.dispatches().0, program.account());
+    program.run("front", &request(family).frame());
+    let record = DispatchRecord {
+        target: CACHED.target,
+        work_us: WORK_US,
+        class: CLASS,
+        server: SERVER,
+        owner: OWNER,
+        priority: PRIORITY,
+        outcome: choice::outcome::UNBOUND,
+        reserved: 0,
+        reserved2: 0,
+    };
+    let (count, latest) = program.dispatches();
+    assert_eq!((count - before, latest), (1, record));
+    assert_eq!(program.account() - account, u64::from(WORK_US) << 32 | 1);
+    // Again: the filter stands, and nothing is chosen.
+    program.run("front", &request(family).frame());
+    assert_eq!(program.dispatches().0, count);
 }
 
 const RUNS: usize = 30_000;
@@ -264,7 +307,8 @@ fn the_program_answers_as_the_slow_path_would() {
             let cached = CachedClass { target, class, generation: GENERATION, reserved: 0 };
             program.class_cache().insert(key, cached, 0).unwrap();
         }
-        let segment = Segment::of_client(family, ACK, ISN.wrapping_add(1), good_ack(family)).with_payload(&head);
+        let segment =
+            Segment::of_client(family, ACK, ISN.wrapping_add(1), good_ack(family)).with_payload(&head);
         let run = program.run("front", &segment.frame());
         let filter = program.filters().get(&flow_key(family), 0).unwrap();
         program.filters().remove(&flow_key(family)).unwrap();
@@ -272,7 +316,12 @@ fn the_program_answers_as_the_slow_path_would() {
             assert_dispatched(family, &run, &filter, answer.unwrap().0, &head);
             quick_ones += 1;
         } else {
-            assert_eq!((run.action, filter.state), (REDIRECT, state::PENDING), "{:?}", String::from_utf8_lossy(&head));
+            assert_eq!(
+                (run.action, filter.state),
+                (REDIRECT, state::PENDING),
+                "{:?}",
+                String::from_utf8_lossy(&head)
+            );
             slow_ones += 1;
         }
     }

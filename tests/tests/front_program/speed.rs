@@ -217,7 +217,9 @@ fn cost_of_a_first_request() {
                 .with_timestamps()
                 .with_payload(&head);
             let case = format!("{case}, {} bytes in all, {family:?}", head.len());
-            for (way, entry) in [("by the class cache", Some((key, cached))), ("not in the class cache", None)] {
+            for (way, entry) in
+                [("by the class cache", Some((key, cached))), ("not in the class cache", None)]
+            {
                 program.set_class_cache(entry);
                 print_first(&mut program, family, &format!("first request {way}, {case}"), &segment.frame());
             }

@@ -62,7 +62,14 @@ pub(super) struct Written {
 
 impl Found {
     /// Notes a request that begins with these bytes.
-    pub(super) fn note(&mut self, cache: &ClassCache, bytes: &[u8], head_limit: usize, known: &Known, now_ns: u64) {
+    pub(super) fn note(
+        &mut self,
+        cache: &ClassCache,
+        bytes: &[u8],
+        head_limit: usize,
+        known: &Known,
+        now_ns: u64,
+    ) {
         let Some(key) = head_scan::key_of(&cache.key, known.owner, bytes, head_limit) else { return };
         if self.lately.is_due(key, (now_ns / NS_A_SECOND) as u32) {
             let Known { target, class, .. } = *known;

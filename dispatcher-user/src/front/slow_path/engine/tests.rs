@@ -176,8 +176,7 @@ impl World {
             filters: table.clone(),
             class_cache: Some(ClassCache::of(classes.clone(), CACHE_KEY, GENERATION)),
         };
-        let shared =
-            Arc::new(Shared::new(dispatch.clone(), tables, counters.clone(), KEY, link, limits));
+        let shared = Arc::new(Shared::new(dispatch.clone(), tables, counters.clone(), KEY, link, limits));
         Self {
             engines: [Engine::new(shared.clone()), Engine::new(shared)],
             table,
@@ -904,7 +903,9 @@ fn a_request_that_comes_twice_is_told_to_the_class_cache() {
 fn what_is_not_dispatched_or_unusual_is_not_told_to_the_class_cache() {
     let mut world = World::new();
     let body: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
-    for (port, head) in [(1, &b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"[..]), (4, body), (7, b"GET / HTTP/1.0\r\n\r\n")] {
+    for (port, head) in
+        [(1, &b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"[..]), (4, body), (7, b"GET / HTTP/1.0\r\n\r\n")]
+    {
         for again in 0..2 {
             world.client(&Shape { client_port: port + again, ..Shape::request(head) });
         }
