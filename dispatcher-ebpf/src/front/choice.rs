@@ -11,7 +11,8 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_loop};
 use dispatcher_common::{
     choice::{
         Added, Bound, Candidates, Decision, DispatchRecord, Highest, NO_SERVER, Nearest, NextTurn,
-        ServiceChoice, State, better, kind, level, other_than, outcome, part, spread,
+        ServerLoad, ServerLoads, ServiceChoice, State, better, kind, level, other_than, outcome, part,
+        spread,
     },
     class_cache::CachedClass,
     limits::MAX_SERVERS,
@@ -44,6 +45,8 @@ pub(super) struct Scratch {
     class: u16,
     kind: u16,
     reserved: u32,
+    /// By place: below 2^32 each, so that the second walk over the candidates need not reckon them again.
+    loads_us: [u32; MAX_SERVERS],
 }
 
 /// Chooses a server, or leaves that to the slow path.
@@ -73,9 +76,10 @@ extern "C" fn choose_server(owner: u64, class: u64, target: u64, now_us: u64) ->
     let (Some(scratch), Some(candidates)) = (maps::scratch(), maps::candidates(state.index(owner))) else {
         return 0;
     };
+    let Some(loads) = maps::server_loads() else { return 0 };
     (scratch.now_us, scratch.target) = (now_us, target);
     (scratch.class, scratch.kind) = (class, state.kind as u16);
-    let mut scene = Scene { scratch, candidates, service, count: state.count as u32, owner };
+    let mut scene = Scene { scratch, candidates, service, loads, count: state.count as u32, owner };
     match scene.decide() {
         Some(Decision { server, outcome }) => {
             let work_us = expected_work(service, server, class);
@@ -91,6 +95,7 @@ struct Scene {
     scratch: &'static mut Scratch,
     candidates: &'static Candidates,
     service: &'static ServiceChoice,
+    loads: &'static ServerLoads,
     count: u32,
     owner: u8,
 }
@@ -138,8 +143,13 @@ impl Scene {
     }
 
     #[inline(always)]
-    fn load_us(&self, server: u16) -> u64 {
-        maps::server_load(server).map_or(0, |load| load.load_us(maps::added(server), self.scratch.now_us))
+    fn load(&self, server: u16) -> &ServerLoad {
+        &self.loads.0[server as usize % MAX_SERVERS]
+    }
+
+    #[inline(always)]
+    fn queue(&self, server: u16) -> u32 {
+        self.load(server).queue(maps::added(server))
     }
 
     #[inline(always)]
@@ -188,7 +198,7 @@ impl Scene {
         let first = part(random as u16, self.count);
         let second = other_than(first, part((random >> 16) as u16, self.count - 1));
         let [first, second] = [self.candidate(first).0, self.candidate(second).0];
-        Some(if better(queue(first)?, queue(second)?) { second } else { first })
+        Some(if better(self.queue(first), self.queue(second)) { second } else { first })
     }
 }
 
@@ -196,8 +206,9 @@ unsafe extern "C" fn look_at_load(place: u64, scene: *mut Scene) -> i64 {
     // SAFETY: by contract.
     let scene = unsafe { &mut *scene };
     let (server, number) = scene.candidate(place as u32);
-    let load_us = scene.load_us(server);
-    let Scratch { bound, class, kind, .. } = &mut *scene.scratch;
+    let load_us = scene.load(server).load_us(maps::added(server), scene.scratch.now_us);
+    let Scratch { bound, class, kind, loads_us, .. } = &mut *scene.scratch;
+    loads_us[(place as u32 & MASK) as usize] = load_us as u32;
     if *kind == kind::BOUND as u16 {
         bound.offer(server, load_us, number, maps::is_of_class(*class, server));
     } else {
@@ -210,9 +221,9 @@ unsafe extern "C" fn look_at_distance(place: u64, scene: *mut Scene) -> i64 {
     // SAFETY: by contract.
     let scene = unsafe { &mut *scene };
     let (server, weight) = scene.candidate(place as u32);
-    // Another CPU may have changed the least since.
-    let excess_us = scene.load_us(server).saturating_sub(scene.scratch.bound.least.load_us);
-    scene.scratch.nearest.offer(server, weight as u64, excess_us);
+    let Scratch { nearest, bound, loads_us, .. } = &mut *scene.scratch;
+    let excess_us = loads_us[(place as u32 & MASK) as usize] as u64 - bound.least.load_us;
+    nearest.offer(server, weight as u64, excess_us);
     0
 }
 
@@ -237,11 +248,6 @@ unsafe extern "C" fn look_at_turn(place: u64, scene: *mut Scene) -> i64 {
 fn random() -> u32 {
     // SAFETY: no argument, no requirement.
     unsafe { bpf_get_prandom_u32() }
-}
-
-#[inline(always)]
-fn queue(server: u16) -> Option<u32> {
-    Some(maps::server_load(server)?.queue(maps::added(server)))
 }
 
 /// Measured by the server, else the class's mean over the servers, else the mean of all.

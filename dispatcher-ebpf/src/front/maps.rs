@@ -13,7 +13,7 @@ use dispatcher_common::{
     block::{MemberHint, MemberLevels, MemberLine},
     choice::{
         Account, Added, Candidates, ClassServers, DispatchRecord, HotHome, HotHomes, RECORDS_PER_CPU,
-        RecordHead, ServerLoad, ServerLoads, ServiceChoice, ServiceTimes, Turn,
+        RecordHead, ServerLoads, ServiceChoice, ServiceTimes, Turn,
     },
     class_cache::CachedClass,
     counter::FrontCounter,
@@ -421,10 +421,10 @@ pub(super) fn hot_home(owner: u8, target: u64) -> Option<HotHome> {
     HOT_HOMES.get(owner as u32)?.find(target)
 }
 
-/// What the control plane knows of a server.
+/// What the control plane knows of the servers.
 #[inline(always)]
-pub(super) fn server_load(server: u16) -> Option<ServerLoad> {
-    Some(SERVER_LOADS.get(0)?.0[server as usize % MAX_SERVERS])
+pub(super) fn server_loads() -> Option<&'static ServerLoads> {
+    SERVER_LOADS.get(0)
 }
 
 /// What was added to a server's account.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod admission;
+mod choice;
 mod crowd;
 mod golden;
 mod icmp;
@@ -14,6 +15,7 @@ mod known;
 mod member;
 mod open;
 mod program;
+mod published;
 mod quick;
 mod refused;
 mod renewed;

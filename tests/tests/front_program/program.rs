@@ -32,8 +32,10 @@ use dispatcher_common::{
     syn_options::SynOptions,
 };
 
+use dispatcher_user::front::choice::Choices;
+
 use crate::{
-    crowd,
+    crowd, published,
     scene::{self, OWNER, Scene},
     segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
     sources,
@@ -142,6 +144,17 @@ impl Program {
         self.set_server(true);
         self.set_out(true);
         self.set_slow_path(true);
+    }
+
+    /// Clears what the program chooses by, to be published as the control plane does.
+    pub(crate) fn choices(&self) -> Choices {
+        published::choices(&self.ebpf)
+    }
+
+    /// Gives a server a MAC address.
+    pub(crate) fn set_usable(&mut self, server: u16) {
+        let entry = ServerEntry { mac: SERVER_MAC, source_mac: FRONT_MAC, usable: 1 };
+        self.array("SERVERS").set(server.into(), entry, 0).unwrap();
     }
 
     /// Publishes the servers that the program may choose, by turns.
