@@ -1,7 +1,7 @@
 //! What the dispatcher's eBPF programs and its user space share: map keys and values, the handshake cookie, the hand-off
-//! ticket, checksum arithmetic, limits and counter names.
+//! ticket, checksum arithmetic, the choice of a server, limits and counter names.
 //!
-//! Everything here is `no_std`, free of allocation and of reachable panics, because the verifier reads it too. Policies,
+//! Everything here is `no_std`, free of allocation and of reachable panics, because the verifier reads it too. What policies learn,
 //! parsing of HTTP and configuration are not here: they never run in the kernel.
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
@@ -9,10 +9,13 @@ pub mod address;
 pub mod admission;
 pub mod block;
 pub mod checksum;
+pub mod choice;
+pub mod class_cache;
 pub mod cookie;
 pub mod counter;
 pub mod epoch;
 pub mod filter;
+pub mod head_scan;
 pub mod limits;
 pub mod member;
 #[cfg(feature = "user")]

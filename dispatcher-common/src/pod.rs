@@ -4,6 +4,7 @@ use crate::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     block::{MemberLevels, MemberLine},
+    class_cache::CachedClass,
     filter::{Filter, FlowKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
     service::{ServiceEntry, ServiceKey},
@@ -38,4 +39,5 @@ pods!(
     SourceRate,
     MemberLine,
     MemberLevels,
+    CachedClass,
 );

@@ -38,6 +38,8 @@ pub mod flag {
     pub const MEMBERS: u8 = 1 << 2;
     /// Some of them name a port.
     pub const MEMBER_PORTS: u8 = 1 << 3;
+    /// First requests may be dispatched by the class cache: cookies make no difference.
+    pub const QUICK: u8 = 1 << 4;
 }
 
 /// What the data plane knows of a service. Eight bytes that change at once.

@@ -15,9 +15,19 @@ pub struct FrontSettings {
     pub mss_ipv6: u16,
     /// 1: servers are behind another interface, slot 0 of the OUT map; 0: behind the one that clients come from.
     pub two_arm: u32,
+    /// Key of the class cache's keys, another one with each life of the control plane.
+    pub class_cache_key: SipKey,
+    /// Entries of the class cache of another generation say nothing.
+    pub class_cache_generation: u32,
+    /// Longest request head that the slow path takes, in bytes.
+    pub head_limit: u32,
+    /// Longest packet above Ethernet, in bytes.
+    pub mtu: u32,
+    /// Kept zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<FrontSettings>() == 48);
+const _: () = assert!(size_of::<FrontSettings>() == 80);
 
 /// Settings of a server's programs.
 #[repr(C)]

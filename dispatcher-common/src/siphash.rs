@@ -1,5 +1,6 @@
 //! SipHash over whole 64-bit words. The published crates hash byte slices through a buffer, which the verifier and the
-//! eBPF stack cannot afford; these are the same functions for messages of a constant number of words.
+//! eBPF stack cannot afford; these are the same functions for messages of a constant number of words, and for long ones that come
+//! word by word.
 
 /// A 128-bit key.
 #[repr(C)]
@@ -23,6 +24,8 @@ impl SipKey {
     }
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
 struct State {
     v0: u64,
     v1: u64,
@@ -31,6 +34,16 @@ struct State {
 }
 
 impl State {
+    #[inline(always)]
+    const fn new(key: &SipKey) -> Self {
+        Self {
+            v0: key.k0 ^ 0x736f_6d65_7073_6575,
+            v1: key.k1 ^ 0x646f_7261_6e64_6f6d,
+            v2: key.k0 ^ 0x6c79_6765_6e65_7261,
+            v3: key.k1 ^ 0x7465_6462_7974_6573,
+        }
+    }
+
     #[inline(always)]
     fn round(&mut self) {
         self.v0 = self.v0.wrapping_add(self.v1);
@@ -70,12 +83,7 @@ pub fn hash_1_3<const N: usize>(key: &SipKey, words: [u64; N]) -> u64 {
 /// SipHash with so many rounds for each word and at the end.
 #[inline(always)]
 fn sip<const EACH: usize, const LAST: usize, const N: usize>(key: &SipKey, words: [u64; N]) -> u64 {
-    let mut state = State {
-        v0: key.k0 ^ 0x736f_6d65_7073_6575,
-        v1: key.k1 ^ 0x646f_7261_6e64_6f6d,
-        v2: key.k0 ^ 0x6c79_6765_6e65_7261,
-        v3: key.k1 ^ 0x7465_6462_7974_6573,
-    };
+    let mut state = State::new(key);
     for word in words {
         state.absorb::<EACH>(word);
     }
@@ -85,6 +93,47 @@ fn sip<const EACH: usize, const LAST: usize, const N: usize>(key: &SipKey, words
         state.round();
     }
     state.v0 ^ state.v1 ^ state.v2 ^ state.v3
+}
+
+/// SipHash-1-3 of a message that comes word by word, for hash tables: its values are not shown to anybody.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SipStream(State);
+
+impl core::fmt::Debug for SipStream {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("SipStream(..)")
+    }
+}
+
+impl SipStream {
+    /// The hash of nothing yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(key: &SipKey) -> Self {
+        Self(State::new(key))
+    }
+
+    /// Adds eight bytes, as a little-endian word.
+    #[inline(always)]
+    pub fn absorb(&mut self, word: u64) {
+        self.0.v3 ^= word;
+        self.0.round();
+        self.0.v0 ^= word;
+    }
+
+    /// The hash, after the last bytes (seven at most) and the message's length in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn finish(mut self, rest: u64, len_bytes: u64) -> u64 {
+        self.absorb(len_bytes << 56 | rest);
+        let mut state = self.0;
+        state.v2 ^= 0xff;
+        for _ in 0..3 {
+            state.round();
+        }
+        state.v0 ^ state.v1 ^ state.v2 ^ state.v3
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +157,17 @@ mod tests {
             let key = SipKey::from_bytes(key);
             prop_assert_eq!(hash(&key, words), longer.finish());
             prop_assert_eq!(hash_1_3(&key, words), shorter.finish());
+        }
+
+        #[test]
+        fn a_stream_equals_the_reference_crate(key: [u8; 16], bytes: Vec<u8>) {
+            let mut reference = SipHasher13::new_with_key(&key);
+            reference.write(&bytes);
+            let mut stream = SipStream::new(&SipKey::from_bytes(key));
+            let (words, rest) = bytes.as_chunks::<8>();
+            words.iter().for_each(|word| stream.absorb(u64::from_le_bytes(*word)));
+            let rest = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            prop_assert_eq!(stream.finish(rest, bytes.len() as u64), reference.finish());
         }
     }
 }

@@ -17,6 +17,10 @@ mod kind {
     pub(super) const TIMESTAMPS: u8 = 8;
 }
 
+/// Two no-operations, kind and length of timestamps, as they lie in a packet.
+const TIMESTAMPS_FIRST: u32 =
+    u32::from_ne_bytes([kind::NO_OPERATION, kind::NO_OPERATION, kind::TIMESTAMPS, 10]);
+
 const HAS_MSS: u64 = 1 << 56;
 const HAS_SCALE: u64 = 1 << 57;
 const HAS_SACK: u64 = 1 << 58;
@@ -34,6 +38,14 @@ impl TcpOptions {
     pub fn parse(frame: Frame, packet: &Packet) -> Self {
         let start = packet.tcp_offset();
         Self(scan(frame, start + TCP_LEN, packet.header_len - TCP_LEN))
+    }
+
+    /// Whether a well-formed packet has timestamps. Most put them first and alone (RFC 7323 appendix A), which one compare tells.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_timestamps(frame: Frame, packet: &Packet) -> bool {
+        let alone = packet.header_len == TCP_LEN + 12 && packet.first_option(frame) == Some(TIMESTAMPS_FIRST);
+        alone || Self::parse(frame, packet).timestamp_be().is_some()
     }
 
     #[inline(always)]
@@ -105,7 +117,7 @@ fn option(frame: Frame, kind: u8, len: u8, start: usize) -> Option<u64> {
 /// Else it follows each sum of option lengths and each set of options found on its own, a million instructions and more; so,
 /// every round begins like the one before and is walked once.
 #[inline(always)]
-fn forget(number: u64, unknown: u64) -> u64 {
+pub fn forget(number: u64, unknown: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;

@@ -7,6 +7,7 @@
 pub mod content;
 mod delay;
 mod haproxy;
+pub mod heads;
 mod host;
 mod leftovers;
 mod live;

@@ -137,6 +137,12 @@ impl Overload {
         }
     }
 
+    /// The lowest load that is too much for some priority; `None` if no load is.
+    #[must_use]
+    pub fn lowest_bound(&self, servers: &ServerView<'_>) -> Option<Duration> {
+        self.load_bound.map(|bound| self.bound_of(0, bound.work(servers)))
+    }
+
     /// The least loaded server decides: all are above the bound when it is, and one is below when it is.
     fn observe_load(&mut self, servers: &ServerView<'_>) {
         let least = servers.iter().map(Server::load).min();

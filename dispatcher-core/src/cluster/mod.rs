@@ -185,6 +185,12 @@ impl Cluster {
         Duration::from_micros(self.times.expected(server, class).into())
     }
 
+    /// Mean of what the servers measured for `class`.
+    #[must_use]
+    pub fn class_service_time(&self, class: ClassId) -> Option<Duration> {
+        self.times.class_mean(class).map(|us| Duration::from_micros(us.into()))
+    }
+
     /// What `server` itself measured for `class`.
     #[must_use]
     pub fn measured_service_time(&self, server: ServerId, class: ClassId) -> Option<Duration> {

@@ -76,14 +76,17 @@ impl ServiceTimes {
 
     /// Measured by the server, else the class's mean over the servers, else the cluster's mean, else 1 ms.
     pub(super) fn expected(&self, server: ServerId, class: ClassId) -> u32 {
-        self.measured(server, class)
-            .or_else(|| self.by_class.get(class.index()).and_then(|sum| sum.mean()))
-            .unwrap_or_else(|| self.mean())
+        self.measured(server, class).or_else(|| self.class_mean(class)).unwrap_or_else(|| self.mean())
+    }
+
+    /// Mean of what was measured for `class`.
+    pub(super) fn class_mean(&self, class: ClassId) -> Option<u32> {
+        self.by_class.get(class.index()).and_then(|sum| sum.mean())
     }
 
     /// Lets a dispatched request of `class` count in the mean over the request mix.
     pub(super) fn count_in_mix(&mut self, class: ClassId) {
-        let Some(mean) = self.by_class.get(class.index()).and_then(|sum| sum.mean()) else { return };
+        let Some(mean) = self.class_mean(class) else { return };
         let scaled = u64::from(mean) << MIX_FRACTION;
         let old = *self.mix.get_or_insert(scaled);
         self.mix = Some(old - (old >> MIX_SHIFT) + (scaled >> MIX_SHIFT));

@@ -92,6 +92,8 @@ pub struct FrontConfig {
     pub max_filters: u32,
     /// Size of the table of sources with limits.
     pub max_sources: u32,
+    /// Entries of the class cache; 0 for none.
+    pub class_cache: u32,
     /// Bounds of the slow path.
     pub slow_path: SlowPathConfig,
     /// Time-outs of filters.
@@ -117,6 +119,7 @@ pub(super) struct FrontFile {
     report_interval: Option<Spanned<Period>>,
     max_filters: Option<Spanned<i64>>,
     max_sources: Option<Spanned<i64>>,
+    class_cache: Option<Spanned<i64>>,
     #[serde(default)]
     slow_path: SlowPathFile,
     #[serde(default)]
@@ -176,6 +179,8 @@ impl FrontConfig {
             max_filters: within(source, "max_filters", raw.max_filters, defaults::MAX_FILTERS, 1..=1 << 26)?
                 as u32,
             max_sources: within(source, "max_sources", raw.max_sources, defaults::MAX_SOURCES, 1..=1 << 22)?
+                as u32,
+            class_cache: within(source, "class_cache", raw.class_cache, defaults::CLASS_CACHE, 0..=1 << 22)?
                 as u32,
             timeouts: timeouts(source, raw.timeouts, slow_path.head_timeout)?,
             slow_path,

@@ -70,7 +70,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
     let paths = (config.pin_path.to_str(), config.control_socket.to_str());
     assert_eq!(paths, (Some("/sys/fs/bpf/dispatcher-front"), Some("/run/dispatcher/front.sock")));
     assert_eq!((config.mode, config.server_interface, config.max_filters), (Mode::Native, None, 262_144));
-    assert_eq!(config.max_sources, 65_536);
+    assert_eq!((config.max_sources, config.class_cache), (65_536, 65_536));
     assert_eq!(config.report_listen.to_string(), "[::]:7180");
     assert_eq!(config.report_interval, Duration::from_millis(100));
     let slow_path = config.slow_path;

@@ -31,6 +31,7 @@ pub struct MemberTable {
     signed: Option<SignedCookies>,
     order: Order,
     entries: Vec<Entry>,
+    asks_for_cookies: bool,
 }
 
 /// What a request's client is.
@@ -85,7 +86,8 @@ impl MemberTable {
     ) -> Result<Self, MemberError> {
         check(&rules)?;
         let order = Order::new(&rules);
-        let mut table = Self { rules, default, signed, order, entries: Vec::new() };
+        let asks_for_cookies = signed.is_some() || rules.iter().any(|rule| rule.cookie.is_some());
+        let mut table = Self { rules, default, signed, order, entries: Vec::new(), asks_for_cookies };
         table.entries = table.compile()?;
         Ok(table)
     }
@@ -106,6 +108,12 @@ impl MemberTable {
     #[must_use]
     pub fn has_ports(&self) -> bool {
         self.entries.iter().any(|entry| entry.port != ANY_PORT)
+    }
+
+    /// Whether cookies make a difference: without, a request's priority is [`ceiling`](Self::ceiling).
+    #[must_use]
+    pub fn asks_for_cookies(&self) -> bool {
+        self.asks_for_cookies
     }
 
     /// What the kernel's trie says of this client: no request of it gets more, whatever its cookies.

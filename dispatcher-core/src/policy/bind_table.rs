@@ -65,6 +65,11 @@ impl BindTable {
         self.bound.total()
     }
 
+    /// How many classes have `server` as their entry.
+    pub(super) fn bound_classes(&self, server: ServerId) -> u32 {
+        self.bound.of(server)
+    }
+
     /// Of `servers` the one with the least T; where T is equal the one with fewer bound classes, then the lower id. An idle
     /// cluster has T = 0 everywhere, and without this rule all classes would begin on its first server.
     pub(super) fn least_loaded<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> Option<&'a Server> {

@@ -10,9 +10,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use dispatcher_common::choice::spread;
 use rand::Rng;
 
-use super::{Choice, Classified, Outcome, Policy, server_set::ServerSet, spread::spread};
+use super::{Choice, Classified, Outcome, Policy, server_set::ServerSet};
 use crate::{cluster::ServerView, ids::ServerId};
 
 /// Points of a server on the ring: shares of the ring then differ by about an eighth.

@@ -9,11 +9,15 @@
 
 use std::time::Duration;
 
+use dispatcher_common::choice::{Bound, ClassServers};
 use rand::Rng;
 
-use super::{BindTable, Choice, Classified, Outcome, Policy, replica_sets::ReplicaSets};
+use super::{
+    BindTable, Choice, Classified, InKernel, Outcome, Policy, replica_sets::ReplicaSets,
+    server_set::ServerSet,
+};
 use crate::{
-    cluster::{Server, ServerView},
+    cluster::ServerView,
     ids::{ClassId, ServerId},
 };
 
@@ -54,31 +58,60 @@ impl Context {
         Self { replicas: table.replica_sets(), table, threshold }
     }
 
-    /// The class's own server, the least loaded if it has more. If none of them is eligible, what the reports of the others
-    /// say.
-    fn bound<'a>(&mut self, class: ClassId, servers: &ServerView<'a>) -> Option<&'a Server> {
-        let entry = self.table.get(class)?;
-        let others = self.replicas.iter().flat_map(|replicas| replicas.others(class).iter());
-        let own = others.chain([entry]).filter_map(|id| servers.get(id));
-        own.min_by_key(|server| (server.load_us(), server.id())).or_else(|| {
-            self.table.refresh(class, servers);
-            self.table.get(class).and_then(|entry| servers.get(entry))
-        })
+    /// T_load in µs.
+    #[must_use]
+    pub fn t_load_us(&self, servers: &ServerView<'_>) -> u64 {
+        self.threshold.work(servers).as_micros() as u64
     }
 
-    /// Fig. 7.
+    /// The servers of `class`, whether they are eligible or not.
+    #[must_use]
+    pub fn class_servers(&self, class: ClassId) -> ClassServers {
+        let Some(entry) = self.table.get(class) else { return ClassServers::default() };
+        let mut servers = self.replicas.as_ref().map_or_else(ServerSet::default, |sets| sets.others(class));
+        servers.insert(entry);
+        servers.bits()
+    }
+
+    /// How many classes have `server` as their entry.
+    #[must_use]
+    pub fn bound_classes(&self, server: ServerId) -> u32 {
+        self.table.bound_classes(server)
+    }
+
+    /// What Fig. 7 asks of the servers.
+    fn bound(&self, class: ClassId, servers: &ServerView<'_>) -> Bound {
+        let (own, mut bound) = (self.class_servers(class), Bound::default());
+        for server in servers.iter() {
+            let id = server.id();
+            bound.offer(id.0, server.load_us(), self.bound_classes(id), own.contains(id.0));
+        }
+        bound
+    }
+
+    /// Fig. 7. If none of the class's servers is eligible, its own is what the reports of the others say.
     fn decide(&mut self, class: ClassId, servers: &ServerView<'_>) -> Option<Choice> {
-        let least = self.table.least_loaded(servers.iter())?;
-        let Some(bound) = self.bound(class, servers) else {
-            self.table.adopt(class, least.id());
-            return Some(Choice { server: least.id(), outcome: Outcome::Unbound });
-        };
-        let excess = bound.load().saturating_sub(least.load());
-        Some(if excess > self.threshold.work(servers) {
-            Choice { server: least.id(), outcome: Outcome::Moved }
-        } else {
-            Choice { server: bound.id(), outcome: Outcome::Hit }
-        })
+        let t_load_us = self.t_load_us(servers);
+        let bound = self.bound(class, servers);
+        let least = ServerId(bound.least.server()?);
+        if let Some(decision) = bound.decide(t_load_us) {
+            return Some(Choice::of(decision));
+        }
+        if self.table.get(class).is_some() {
+            self.table.refresh(class, servers);
+            let refreshed = Bound { least: bound.least, ..self.bound(class, servers) };
+            if let Some(decision) = refreshed.decide(t_load_us) {
+                return Some(Choice::of(decision));
+            }
+        }
+        self.table.adopt(class, least);
+        Some(Choice { server: least, outcome: Outcome::Unbound })
+    }
+
+    fn learn(&mut self, class: ClassId, choice: Choice, servers: &ServerView<'_>) {
+        if let Some(replicas) = &mut self.replicas {
+            replicas.count(class, choice, &mut self.table, servers);
+        }
     }
 }
 
@@ -95,10 +128,22 @@ impl Policy for Context {
         _rng: &mut dyn Rng,
     ) -> Option<Choice> {
         let choice = self.decide(request.class, servers)?;
-        if let Some(replicas) = &mut self.replicas {
-            replicas.count(request.class, choice, &mut self.table, servers);
-        }
+        self.learn(request.class, choice, servers);
         Some(choice)
+    }
+
+    fn observed(
+        &mut self,
+        request: Classified,
+        choice: Choice,
+        servers: &ServerView<'_>,
+        _rng: &mut dyn Rng,
+    ) {
+        self.learn(request.class, choice, servers);
+    }
+
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::Bound(self)
     }
 
     fn reported(&mut self, _server: ServerId, classes: &[ClassId], servers: &ServerView<'_>) {

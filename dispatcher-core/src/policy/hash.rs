@@ -8,10 +8,11 @@
 
 use std::time::Duration;
 
+use dispatcher_common::choice::{Highest, spread};
 use rand::Rng;
 
-use super::{Choice, Classified, Outcome, Policy, spread::spread};
-use crate::cluster::ServerView;
+use super::{Choice, Classified, InKernel, Outcome, Policy};
+use crate::{cluster::ServerView, ids::ServerId};
 
 /// Rendezvous hashing of targets.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,7 +36,12 @@ impl Policy for Hash {
         _rng: &mut dyn Rng,
     ) -> Option<Choice> {
         let target = request.target_or_class();
-        let winner = servers.iter().max_by_key(|server| spread(target, server.id().0.into()))?;
-        Some(Choice { server: winner.id(), outcome: Outcome::Hit })
+        let mut highest = Highest::default();
+        servers.iter().for_each(|server| highest.offer(server.id().0, spread(target, server.id().0.into())));
+        Some(Choice { server: ServerId(highest.server()?), outcome: Outcome::Hit })
+    }
+
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::Hash
     }
 }

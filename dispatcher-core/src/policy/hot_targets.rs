@@ -68,6 +68,11 @@ impl HotTargets {
         Some(least)
     }
 
+    /// What is known of a target.
+    pub(super) fn get(&self, target: u64) -> Option<&HotTarget> {
+        self.0.iter().find(|hot| hot.target == target)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &HotTarget> {
         self.0.iter()
     }

@@ -16,13 +16,11 @@ mod lard;
 mod lard_r;
 mod prequal;
 mod random;
-mod rendezvous;
 mod replica_sets;
 mod round_robin;
 mod server_counts;
 mod server_set;
 mod settings;
-mod spread;
 mod target_table;
 #[cfg(test)]
 mod tests;
@@ -32,6 +30,7 @@ mod weighted_round_robin;
 
 use std::{fmt::Debug, time::Duration};
 
+use dispatcher_common::choice::{Decision, outcome};
 use rand::Rng;
 
 use crate::{
@@ -93,6 +92,44 @@ pub struct Choice {
     pub outcome: Outcome,
 }
 
+impl Choice {
+    /// As the shared decisions say it.
+    pub(crate) fn of(decision: Decision) -> Self {
+        Self { server: ServerId(decision.server), outcome: Outcome::from_code(decision.outcome) }
+    }
+}
+
+impl Outcome {
+    /// From one of [`outcome`]'s numbers; any other is [`Outcome::Unbound`].
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        match code {
+            outcome::HIT => Self::Hit,
+            outcome::MOVED => Self::Moved,
+            _ => Self::Unbound,
+        }
+    }
+}
+
+/// How the front-end's program can choose as a policy does, without asking it.
+#[derive(Debug, Clone, Copy)]
+pub enum InKernel<'a> {
+    /// It cannot.
+    No,
+    /// By Fig. 7, from the servers of each class.
+    Bound(&'a Context),
+    /// By weights and given homes.
+    Weighted(&'a Weighted),
+    /// By hash alone.
+    Hash,
+    /// After this server, or the first.
+    RoundRobin(Option<ServerId>),
+    /// By chance alone.
+    Random,
+    /// By chance and q.
+    TwoChoices,
+}
+
 /// A target that is asked for much, and its home.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HotHome {
@@ -117,6 +154,16 @@ pub trait Policy: Debug + Send {
         now: Duration,
         rng: &mut dyn Rng,
     ) -> Option<Choice>;
+
+    /// Learns from a choice that was made elsewhere by what this policy had told, as if it had made it itself.
+    fn observed(&mut self, request: Classified, choice: Choice, servers: &ServerView<'_>, rng: &mut dyn Rng) {
+        let _ = (request, choice, servers, rng);
+    }
+
+    /// How the front-end's program can choose as this policy does.
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::No
+    }
 
     /// A report of `server` has arrived and is in the view; it touches `classes` (of any service).
     fn reported(&mut self, server: ServerId, classes: &[ClassId], servers: &ServerView<'_>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::{Choice, Classified, Outcome, Policy};
+use super::{Choice, Classified, InKernel, Outcome, Policy};
 use crate::cluster::{Server, ServerView};
 
 /// Random choice.
@@ -32,6 +32,10 @@ impl Policy for Random {
         rng: &mut dyn Rng,
     ) -> Option<Choice> {
         any(servers, rng).map(|server| Choice { server: server.id(), outcome: Outcome::Unbound })
+    }
+
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::Random
     }
 }
 

@@ -5,13 +5,11 @@
 
 use std::time::Duration;
 
+use dispatcher_common::choice::{NO_SERVER, NextTurn};
 use rand::Rng;
 
-use super::{Choice, Classified, Outcome, Policy};
-use crate::{
-    cluster::{Server, ServerView},
-    ids::ServerId,
-};
+use super::{Choice, Classified, InKernel, Outcome, Policy};
+use crate::{cluster::ServerView, ids::ServerId};
 
 /// Round robin of one service.
 #[derive(Debug, Clone, Default)]
@@ -36,9 +34,24 @@ impl Policy for RoundRobin {
         _now: Duration,
         _rng: &mut dyn Rng,
     ) -> Option<Choice> {
-        let after_last = servers.iter().find(|server| self.last.is_none_or(|last| server.id() > last));
-        let server = after_last.or_else(|| servers.iter().next()).map(Server::id)?;
+        let mut turn = NextTurn::after(self.last.map_or(NO_SERVER, |last| last.0));
+        servers.iter().for_each(|server| turn.offer(server.id().0));
+        let server = ServerId(turn.server()?);
         self.last = Some(server);
         Some(Choice { server, outcome: Outcome::Unbound })
+    }
+
+    fn observed(
+        &mut self,
+        _request: Classified,
+        choice: Choice,
+        _servers: &ServerView<'_>,
+        _rng: &mut dyn Rng,
+    ) {
+        self.last = Some(choice.server);
+    }
+
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::RoundRobin(self.last)
     }
 }

@@ -1,7 +1,7 @@
 //! A set of servers in one bit each, for what a policy remembers of several servers at once. An id of `MAX_SERVERS`
 //! or above, which no configuration gives, never enters.
 
-use dispatcher_common::limits::MAX_SERVERS;
+use dispatcher_common::{choice::ClassServers, limits::MAX_SERVERS};
 
 use crate::ids::ServerId;
 
@@ -36,6 +36,11 @@ impl ServerSet {
 
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As the front-end's program has it.
+    pub(super) fn bits(self) -> ClassServers {
+        ClassServers(self.0)
     }
 
     /// The servers in ascending order.

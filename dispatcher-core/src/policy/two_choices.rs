@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
+use dispatcher_common::choice::{better, other_than};
 use rand::{Rng, RngExt};
 
-use super::{Choice, Classified, Outcome, Policy};
+use super::{Choice, Classified, InKernel, Outcome, Policy};
 use crate::cluster::{Server, ServerView};
 
 /// The better of two at random.
@@ -33,8 +34,14 @@ impl Policy for TwoChoices {
         _now: Duration,
         rng: &mut dyn Rng,
     ) -> Option<Choice> {
-        let better = two(servers, rng).into_iter().flatten().min_by_key(|server| server.queue())?;
-        Some(Choice { server: better.id(), outcome: Outcome::Unbound })
+        let [first, second] = two(servers, rng);
+        let first = first?;
+        let second = second.filter(|second| better(first.queue(), second.queue()));
+        Some(Choice { server: second.unwrap_or(first).id(), outcome: Outcome::Unbound })
+    }
+
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::TwoChoices
     }
 }
 
@@ -45,7 +52,6 @@ fn two<'a>(servers: &ServerView<'a>, rng: &mut dyn Rng) -> [Option<&'a Server>; 
         return [servers.iter().next(), None];
     }
     let first = rng.random_range(0..count);
-    let other = rng.random_range(0..count - 1);
-    let second = other + u32::from(other >= first);
+    let second = other_than(first, rng.random_range(0..count - 1));
     [first, second].map(|at| servers.iter().nth(at as usize))
 }

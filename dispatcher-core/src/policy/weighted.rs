@@ -22,26 +22,20 @@
 
 use std::time::Duration;
 
+use dispatcher_common::choice::{Least, NO_SERVER, Nearest, ONE, level};
 use rand::Rng;
 
 use super::{
-    Choice, Classified, Context, HotHome, LoadThreshold, Outcome, Policy,
+    Choice, Classified, Context, HotHome, InKernel, LoadThreshold, Outcome, Policy,
     hot_targets::{HotTarget, HotTargets},
-    rendezvous::distance,
 };
 use crate::{
     cluster::{Server, ServerView},
-    ids::ServerId,
+    ids::{ClassId, ServerId},
 };
-
-/// A weight, a share or a part of 1.
-const ONE: u64 = 1 << 16;
 
 /// Least and largest weight.
 const WEIGHTS: (u64, u64) = (ONE / 64, ONE * 64);
-
-/// A weight counts one in so many less for each T_load.
-const DISCOUNT_ONE_IN: u64 = 32;
 
 /// Requests for each server of the first window and of the longest; each has twice those of the one before.
 const WINDOWS_PER_SERVER: (u32, u32) = (32, 512);
@@ -75,16 +69,6 @@ impl Default for Home {
     fn default() -> Self {
         Self { weight: ONE, demand_us: 0 }
     }
-}
-
-/// The nearest servers of a target.
-#[derive(Debug, Clone, Copy)]
-struct Nearest<'a> {
-    /// By weights alone.
-    home: &'a Server,
-    /// By weights and load.
-    first: &'a Server,
-    second: Option<&'a Server>,
 }
 
 /// The context policy of one service with `table = "weighted"`.
@@ -125,52 +109,55 @@ impl Weighted {
         &mut self.homes[server.index()]
     }
 
-    fn nearest<'a>(
-        &self,
-        target: u64,
-        servers: &ServerView<'a>,
-        least_us: u64,
-        t_load_us: u64,
-    ) -> Option<Nearest<'a>> {
-        let (mut home, mut first, mut second) = ((u64::MAX, None), (u64::MAX, None), (u64::MAX, None));
-        for server in servers.iter() {
-            let plain = (distance(target, server.id()) << 16) / self.home(server.id()).weight;
-            let excess = (server.load_us() - least_us).saturating_mul(ONE / DISCOUNT_ONE_IN) / t_load_us;
-            let discounted = plain.saturating_mul(ONE.saturating_add(excess));
-            if plain < home.0 || home.1.is_none() {
-                home = (plain, Some(server));
-            }
-            if discounted < first.0 || first.1.is_none() {
-                second = first;
-                first = (discounted, Some(server));
-            } else if discounted < second.0 || second.1.is_none() {
-                second = (discounted, Some(server));
-            }
-        }
-        Some(Nearest { home: home.1?, first: first.1?, second: second.1 })
+    /// T_load in µs, above zero.
+    #[must_use]
+    pub fn t_load_us(&self, servers: &ServerView<'_>) -> u64 {
+        (self.threshold.work(servers).as_micros() as u64).max(1)
     }
 
-    /// Counts the request, by whose home the weights will move.
-    fn count<'a>(
+    /// The weight of `server`, where [`ONE`] is the mean.
+    #[must_use]
+    pub fn weight_of(&self, server: ServerId) -> u64 {
+        self.home(server).weight
+    }
+
+    /// Targets with a given home or more than little demand: target, given home and [`level`] as the next request would find them.
+    pub fn hot_targets(&self, server_count: usize) -> impl Iterator<Item = (u64, Option<ServerId>, u8)> {
+        let server_count = server_count as u64;
+        let all = (self.counted + 1).max(self.counted_at_least(server_count));
+        self.hot.iter().filter_map(move |hot| {
+            let share = parts(u64::from(hot.requests.saturating_add(1)) * server_count, all);
+            let level = level_of(share);
+            (level != level::COLD || hot.given.is_some()).then_some((hot.target(), hot.given, level))
+        })
+    }
+
+    /// The nearest servers of a target, with its given home before all.
+    fn nearest(&self, target: u64, servers: &ServerView<'_>, least_us: u64) -> Nearest {
+        let given = self.hot.get(target).and_then(|hot| hot.given);
+        let given = given.map_or(NO_SERVER, |given| given.0);
+        let mut nearest = Nearest::new(target, given, self.t_load_us(servers));
+        for server in servers.iter() {
+            nearest.offer(server.id().0, self.weight_of(server.id()), server.load_us() - least_us);
+        }
+        nearest.settle();
+        nearest
+    }
+
+    /// Counts the request, by whose home the weights will move, and gives its target's share of all requests.
+    fn count(
         &mut self,
         request: Classified,
-        nearest: &mut Nearest<'a>,
-        servers: &ServerView<'a>,
+        home: ServerId,
+        servers: &ServerView<'_>,
         rng: &mut dyn Rng,
     ) -> u64 {
         self.requests += 1;
         self.counted += 1;
         let server_count = servers.iter().count() as u64;
         let all = self.counted_at_least(server_count);
+        let work_us = work_us(home, request.class, servers);
         let hot = self.hot.count(request.target_or_class(), request.class, rng);
-        if let Some(given) = hot.as_ref().and_then(|hot| hot.given).and_then(|given| servers.get(given)) {
-            if nearest.first.id() != given.id() {
-                nearest.second = Some(nearest.first);
-            }
-            (nearest.home, nearest.first) = (given, given);
-        }
-        let home = nearest.home.id();
-        let work_us = servers.service_time(home, request.class).as_micros() as u64;
         let share = hot.map_or(0, |hot| {
             (hot.class, hot.seen_at) = (request.class, Some(home));
             hot.work_us = hot.work_us.saturating_add(work_us);
@@ -179,6 +166,9 @@ impl Weighted {
         });
         let demand_us = &mut self.home_mut(home).demand_us;
         *demand_us = demand_us.saturating_add(work_us);
+        if self.requests >= self.window_per_server.saturating_mul(server_count as u32) {
+            self.review(servers);
+        }
         share
     }
 
@@ -187,41 +177,30 @@ impl Weighted {
         self.counted.max(u64::from(WINDOWS_PER_SERVER.0) * 2 * server_count)
     }
 
-    /// A request is moved because its server is too busy, and does its part so that later ones need not be. Gives the server
-    /// that gets it: the second nearest if that one is not `busy`, else the least busy.
+    /// A request was moved because its server is too busy, and does its part so that later ones need not be.
     fn depart(
         &mut self,
         request: Classified,
         share: u64,
-        nearest: &Nearest<'_>,
-        least: &Server,
-        busy: impl Fn(&Server) -> bool,
-    ) -> ServerId {
-        let (home, least) = (nearest.home.id(), least.id());
-        let other = nearest.second.filter(|second| !busy(second)).map_or(least, Server::id);
+        [home, least, server]: [ServerId; 3],
+        servers: &ServerView<'_>,
+    ) {
         match share {
-            MANY_HOMES_SHARE.. => other,
-            HOT_SHARE.. => {
-                self.hot.give(request.target_or_class(), least);
-                least
-            }
-            _ => {
-                self.nudge(home, least);
-                other
-            }
+            MANY_HOMES_SHARE.. => self.count_elsewhere(request.class, home, server, servers),
+            HOT_SHARE.. => self.hot.give(request.target_or_class(), server),
+            _ => self.nudge(home, least),
         }
     }
 
     /// Counts the demand of a request where it is served instead of at its home.
     fn count_elsewhere(
         &mut self,
-        request: Classified,
+        class: ClassId,
         home: ServerId,
         server: ServerId,
         servers: &ServerView<'_>,
     ) {
-        let [from_us, to_us] =
-            [home, server].map(|id| servers.service_time(id, request.class).as_micros() as u64);
+        let [from_us, to_us] = [home, server].map(|id| work_us(id, class, servers));
         let demand_us = &mut self.home_mut(home).demand_us;
         *demand_us = demand_us.saturating_sub(from_us);
         let demand_us = &mut self.home_mut(server).demand_us;
@@ -323,6 +302,24 @@ impl Weighted {
     }
 }
 
+fn least_busy(servers: &ServerView<'_>) -> Least {
+    let mut least = Least::default();
+    servers.iter().for_each(|server| least.offer(server.id().0, server.load_us(), 0));
+    least
+}
+
+fn work_us(server: ServerId, class: ClassId, servers: &ServerView<'_>) -> u64 {
+    servers.service_time(server, class).as_micros() as u64
+}
+
+fn level_of(share: u64) -> u8 {
+    match share {
+        MANY_HOMES_SHARE.. => level::MANY_HOMES,
+        HOT_SHARE.. => level::HOT,
+        _ => level::COLD,
+    }
+}
+
 /// `part` of `whole` as a part of [`ONE`].
 fn parts(part: u64, whole: u64) -> u64 {
     u64::try_from(u128::from(part) * u128::from(ONE) / u128::from(whole.max(1))).unwrap_or(u64::MAX >> 16)
@@ -340,23 +337,30 @@ impl Policy for Weighted {
         _now: Duration,
         rng: &mut dyn Rng,
     ) -> Option<Choice> {
-        let least = servers.iter().min_by_key(|server| (server.load_us(), server.id()))?;
-        let t_load_us = (self.threshold.work(servers).as_micros() as u64).max(1);
-        let mut nearest = self.nearest(request.target_or_class(), servers, least.load_us(), t_load_us)?;
-        let share = self.count(request, &mut nearest, servers, rng);
-        if self.requests >= self.window_per_server.saturating_mul(servers.iter().count() as u32) {
-            self.review(servers);
+        let least = least_busy(servers);
+        let least_id = ServerId(least.server()?);
+        let nearest = self.nearest(request.target_or_class(), servers, least.load_us);
+        let home = ServerId(nearest.home());
+        let share = self.count(request, home, servers, rng);
+        let choice = Choice::of(nearest.decide(level_of(share), least_id.0)?);
+        if choice.outcome == Outcome::Moved {
+            self.depart(request, share, [home, least_id, choice.server], servers);
         }
-        let most_us = if share >= MANY_HOMES_SHARE { t_load_us / 4 } else { t_load_us };
-        let excess = |server: &Server| server.load_us() - least.load_us();
-        if excess(nearest.first) <= most_us {
-            return Some(Choice { server: nearest.first.id(), outcome: Outcome::Hit });
+        Some(choice)
+    }
+
+    fn observed(&mut self, request: Classified, choice: Choice, servers: &ServerView<'_>, rng: &mut dyn Rng) {
+        let least = least_busy(servers);
+        let Some(least_id) = least.server().map(ServerId) else { return };
+        let home = ServerId(self.nearest(request.target_or_class(), servers, least.load_us).home());
+        let share = self.count(request, home, servers, rng);
+        if choice.outcome == Outcome::Moved {
+            self.depart(request, share, [home, least_id, choice.server], servers);
         }
-        let server = self.depart(request, share, &nearest, least, |second| excess(second) > most_us / 2);
-        if share >= MANY_HOMES_SHARE {
-            self.count_elsewhere(request, nearest.home.id(), server, servers);
-        }
-        Some(Choice { server, outcome: Outcome::Moved })
+    }
+
+    fn in_kernel(&self) -> InKernel<'_> {
+        InKernel::Weighted(self)
     }
 
     fn weight(&self, server: ServerId) -> Option<f64> {

@@ -46,6 +46,19 @@ pub(super) fn admit_first(segment: &Segment<'_>) -> Result<u8, Verdict> {
     }
 }
 
+/// The priority of a newcomer that [`admit_first`] has let in, if nobody has to give way to it. Final where cookies make no
+/// difference.
+#[inline(always)]
+pub(super) fn final_priority(segment: &Segment<'_>) -> Option<u8> {
+    let service = segment.service;
+    let priority = member::ceiling(segment);
+    if service.flags & flag::ADMISSION == 0 {
+        return Some(priority);
+    }
+    let ruling = maps::admission(service.owner)?.judge(priority);
+    if ruling == Ruling::Admit { Some(priority) } else { None }
+}
+
 /// What becomes of a newcomer.
 #[derive(Clone, Copy)]
 enum Decision {

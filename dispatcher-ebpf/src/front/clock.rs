@@ -5,11 +5,15 @@ use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, generated::bpf_jiffies64};
 
 use super::maps;
 
+const NS_PER_US: u64 = 1000;
+
 /// What a CPU remembers.
 #[repr(C)]
 pub(super) struct Clock {
     tick: u64,
     now_ns: u64,
+    /// The same in µs, as loads are reckoned.
+    now_us: u64,
 }
 
 /// The current tick, to see that what was remembered is of this one.
@@ -21,12 +25,24 @@ pub(super) fn tick() -> u64 {
 
 #[inline(always)]
 pub(super) fn now_ns() -> u64 {
-    let Some(clock) = maps::clock() else { return ask() };
+    current().map_or_else(ask, |clock| clock.now_ns)
+}
+
+#[inline(always)]
+pub(super) fn now_us() -> u64 {
+    current().map_or_else(|| ask() / NS_PER_US, |clock| clock.now_us)
+}
+
+/// What this CPU knows in this tick.
+#[inline(always)]
+fn current() -> Option<&'static Clock> {
+    let clock = maps::clock()?;
     let tick = tick();
     if clock.tick != tick {
-        *clock = Clock { tick, now_ns: ask() };
+        let now_ns = ask();
+        *clock = Clock { tick, now_ns, now_us: now_ns / NS_PER_US };
     }
-    clock.now_ns
+    Some(clock)
 }
 
 #[inline(always)]

@@ -5,6 +5,12 @@ use dispatcher_ebpf::frame::Frame;
 
 use super::{maps, verdict::Verdict};
 
+/// Whether a server's link-layer address is known.
+#[inline(always)]
+pub(super) fn is_usable(server: u16) -> bool {
+    maps::server(server).is_some_and(|entry| entry.usable != 0)
+}
+
 /// Sends the frame to a server, one-arm or two-arm.
 #[inline(always)]
 pub(super) fn to_server(

@@ -11,10 +11,17 @@ use aya_ebpf::{
 use dispatcher_common::{
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     block::{MemberLevels, MemberLine},
+    choice::{
+        Account, Added, Candidates, ClassServers, DispatchRecord, HotHome, HotHomes, RECORDS_PER_CPU,
+        RecordHead, ServerLoads, ServiceChoice, ServiceTimes, Turn,
+    },
+    class_cache::CachedClass,
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
+    head_scan::HeadScan,
     limits::{
-        MAX_MEMBER_LINES, MAX_MEMBER_MARKS, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
+        MAX_CLASSES, MAX_MEMBER_LINES, MAX_MEMBER_MARKS, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES,
+        PRIORITIES,
     },
     member::Scope,
     server::{ServerEntry, Traffic},
@@ -24,7 +31,9 @@ use dispatcher_common::{
 use dispatcher_ebpf::atomic;
 
 use super::{
+    choice::Scratch,
     clock::Clock,
+    quick::Request,
     service::{Recent, SLOTS},
 };
 
@@ -98,6 +107,60 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES as u32, 0);
 /// Slot 0: the interface towards the servers, if it is not the clients' one.
 #[map]
 static OUT: DevMap = DevMap::with_max_entries(1, 0);
+
+/// How to choose for each configured service. This and the next five are mapped into the control plane, which publishes in them.
+#[map]
+static SERVICE_CHOICES: Array<ServiceChoice> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
+
+/// Servers that may be chosen, in two halves for each configured service.
+#[map]
+static CANDIDATES: Array<Candidates> = Array::with_max_entries(2 * MAX_SERVICES as u32, BPF_F_MMAPABLE);
+
+#[map]
+static CLASS_SERVERS: Array<ClassServers> = Array::with_max_entries(MAX_CLASSES as u32, BPF_F_MMAPABLE);
+
+/// By server, and after those the means of all.
+#[map]
+static SERVICE_TIMES: Array<ServiceTimes> = Array::with_max_entries(MAX_SERVERS as u32 + 1, BPF_F_MMAPABLE);
+
+/// By configured service.
+#[map]
+static HOT_HOMES: Array<HotHomes> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
+
+#[map]
+static SERVER_LOADS: Array<ServerLoads> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What was dispatched to each server. Mapped into the control plane, which adds its own dispatches.
+#[map]
+static ACCOUNTS: Array<Account> = Array::with_max_entries(MAX_SERVERS as u32, BPF_F_MMAPABLE);
+
+/// The last server of each configured service with `round-robin`. Mapped into the control plane, which takes turns, too.
+#[map]
+static TURNS: Array<Turn> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
+
+/// A ring for each CPU, mapped into the control plane, which learns from them. The loader knows how many CPUs there are.
+#[map]
+static DISPATCH_RECORDS: Array<DispatchRecord> =
+    Array::with_max_entries(RECORDS_PER_CPU as u32, BPF_F_MMAPABLE);
+
+/// How far each ring is written, by CPU.
+#[map]
+static RECORD_HEADS: Array<RecordHead> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Classes of requests that were seen before, by [`dispatcher_common::head_scan`]'s key.
+#[map]
+static CLASS_CACHE: LruHashMap<u64, CachedClass> = LruHashMap::with_max_entries(65_536, 0);
+
+/// This CPU's scan of a head.
+#[map]
+static HEAD_SCAN: PerCpuArray<HeadScan> = PerCpuArray::with_max_entries(1, 0);
+
+/// The request that this CPU is about to dispatch.
+#[map]
+static QUICK: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
 
 /// `dispatcher_common::limits::ABI_VERSION`, written by the loader.
 #[map]
@@ -217,14 +280,25 @@ pub(super) fn admission(owner: u8) -> Option<&'static AdmissionEntry> {
     ADMISSION.get(owner as u32)
 }
 
+/// One established flow of this priority more.
+#[inline(always)]
+pub(super) fn count_opened(owner: u8, priority: u8) {
+    add_open(owner, priority, 1);
+}
+
 /// One established flow of this priority less.
 #[inline(always)]
 pub(super) fn count_closed(owner: u8, priority: u8) {
+    add_open(owner, priority, 1_u64.wrapping_neg());
+}
+
+#[inline(always)]
+fn add_open(owner: u8, priority: u8, addend: u64) {
     if let Some(entry) = ADMISSION.get_ptr_mut(owner as u32) {
         let start = entry.cast::<u64>().wrapping_byte_add(offset_of!(AdmissionEntry, open));
         let open = start.wrapping_add((priority & MAX_PRIORITY) as usize);
         // SAFETY: an aligned word of the map's value.
-        unsafe { atomic::add(open, 1_u64.wrapping_neg()) };
+        unsafe { atomic::add(open, addend) };
     }
 }
 
@@ -313,4 +387,109 @@ pub(super) fn redirect_out() -> bool {
 #[inline(always)]
 pub(super) fn redirect_to_slow_path(queue: u32) -> bool {
     XSKS.redirect(queue, xdp_action::XDP_DROP as u64).is_ok()
+}
+
+/// How to choose for a configured service.
+#[inline(always)]
+pub(super) fn service_choice(owner: u8) -> Option<&'static ServiceChoice> {
+    SERVICE_CHOICES.get(owner as u32)
+}
+
+/// One half of a service's candidates.
+#[inline(always)]
+pub(super) fn candidates(index: u32) -> Option<&'static Candidates> {
+    CANDIDATES.get(index)
+}
+
+/// Whether a class is bound to a server.
+#[inline(always)]
+pub(super) fn is_of_class(class: u16, server: u16) -> bool {
+    CLASS_SERVERS.get(class as u32).is_some_and(|servers| servers.contains(server))
+}
+
+/// Room in which this CPU chooses.
+#[inline(always)]
+pub(super) fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: as in `count`; any bits are a valid `Scratch`.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// The service time of a class in an entry; 0 if it is not known.
+#[inline(always)]
+pub(super) fn service_time(entry: u32, class: u16) -> Option<u32> {
+    Some(SERVICE_TIMES.get(entry)?.0[class as usize % MAX_CLASSES])
+}
+
+/// What is known of a hot target.
+#[inline(always)]
+pub(super) fn hot_home(owner: u8, target: u64) -> Option<HotHome> {
+    HOT_HOMES.get(owner as u32)?.find(target)
+}
+
+/// What the control plane knows of the servers.
+#[inline(always)]
+pub(super) fn server_loads() -> Option<&'static ServerLoads> {
+    SERVER_LOADS.get(0)
+}
+
+/// What was added to a server's account.
+#[inline(always)]
+pub(super) fn added(server: u16) -> Added {
+    Added(ACCOUNTS.get(server as u32).map_or(0, |account| account.added))
+}
+
+/// Adds to a server's account.
+#[inline(always)]
+pub(super) fn add_to_account(server: u16, addend: Added) {
+    if let Some(account) = ACCOUNTS.get_ptr_mut(server as u32) {
+        // SAFETY: the first word of an aligned value of the map.
+        unsafe { atomic::add(account.cast(), addend.0) };
+    }
+}
+
+/// The last turn of a service. CPUs that take one at once may take the same.
+#[inline(always)]
+pub(super) fn turn(owner: u8) -> Option<&'static mut Turn> {
+    // SAFETY: memory of the map; any bits are a valid `Turn`.
+    TURNS.get_ptr_mut(owner as u32).map(|turn| unsafe { &mut *turn })
+}
+
+/// Writes a record behind the others of this CPU, over the oldest one.
+#[inline(always)]
+pub(super) fn write_record(record: &DispatchRecord) {
+    // SAFETY: no argument, no requirement.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(head) = RECORD_HEADS.get_ptr_mut(cpu) else { return };
+    let head = head.cast::<u64>();
+    // SAFETY: the first word of an aligned value; only this CPU writes it.
+    let written = unsafe { head.read() };
+    let index = cpu * RECORDS_PER_CPU as u32 + written as u32 % RECORDS_PER_CPU as u32;
+    let Some(place) = DISPATCH_RECORDS.get_ptr_mut(index) else { return };
+    // SAFETY: a value of the map that only this CPU writes. Replacing the head by an atomic step is a full barrier: whoever sees it
+    // sees the record.
+    unsafe {
+        place.write(*record);
+        atomic::replace(head, written, written.wrapping_add(1));
+    }
+}
+
+/// What is known of requests with this key.
+#[inline(always)]
+pub(super) fn cached_class(key: u64) -> Option<CachedClass> {
+    // SAFETY: copied at once, from memory that stays readable.
+    unsafe { CLASS_CACHE.get(key) }.copied()
+}
+
+/// Where this CPU scans a head.
+#[inline(always)]
+pub(super) fn head_scan() -> Option<&'static mut HeadScan> {
+    // SAFETY: as in `count`; any bits are a valid `HeadScan`.
+    HEAD_SCAN.get_ptr_mut(0).map(|scan| unsafe { &mut *scan })
+}
+
+/// Where this CPU keeps the request that it dispatches.
+#[inline(always)]
+pub(super) fn quick_request() -> Option<&'static mut Request> {
+    // SAFETY: as in `count`; any bits are a valid `Request`.
+    QUICK.get_ptr_mut(0).map(|request| unsafe { &mut *request })
 }

@@ -8,6 +8,8 @@
 //! neither their instructions nor their stack are in its way.
 
 mod admission;
+mod choice;
+mod class_cache;
 mod clock;
 mod forward;
 mod frame;
@@ -18,6 +20,7 @@ mod known;
 mod maps;
 mod member;
 mod open;
+mod quick;
 mod renewed;
 mod reply;
 mod request;

@@ -25,7 +25,7 @@ pub(super) const TWO_NOPS: u32 = 0x0101_0000;
 
 /// A RST as the receiver of the segment would send it (RFC 9293 section 3.10.7.1): exact for any client, without knowing the
 /// server's sequence numbers. The segment has an ACK.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn reset(segment: &Segment<'_>, counter: FrontCounter) -> Verdict {
     let header = Header { seq: segment.packet.ack, ack: 0, flags: tcp_flag::RST, window: 0 };
     send(segment, &header, [], counter)

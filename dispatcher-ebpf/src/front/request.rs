@@ -1,4 +1,5 @@
-//! The first segment of a flow's first request: a pending filter is written and the frame goes to the control plane.
+//! The first segment of a flow's first request: `quick` sends it to a server, or a pending filter is written and the frame goes
+//! to the control plane.
 
 use dispatcher_common::{
     counter::FrontCounter,
@@ -11,6 +12,7 @@ use dispatcher_ebpf::header::Ethernet;
 use super::{
     admission, clock, frame,
     maps::{self, Refused},
+    quick,
     segment::Segment,
     slow_path, source,
     verdict::Verdict,
@@ -24,6 +26,9 @@ pub(super) fn admit(segment: &Segment<'_>, key: &FlowKey, options: SynOptions) -
         Ok(priority) => priority,
         Err(refusal) => return refusal,
     };
+    if let Some(verdict) = quick::dispatch(segment, key, options.0) {
+        return verdict;
+    }
     let meta = slow_path::meta(segment, kind::FIRST, options.0);
     let verdict = slow_path::hand_over(segment, meta, FrontCounter::RequestFirst);
     if verdict != Verdict::redirect(FrontCounter::RequestFirst) {

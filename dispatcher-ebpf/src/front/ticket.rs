@@ -1,4 +1,6 @@
-//! Tickets that the program itself adds: for the hand-off sent again. The first one is the control plane's work.
+//! Tickets that the program itself adds: for first requests on the quick path, and for a hand-off sent again.
+
+use core::mem::{MaybeUninit, offset_of};
 
 use dispatcher_common::{
     checksum::Sum,
@@ -11,7 +13,7 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{
     frame::Frame,
-    header::{ETHERNET_LEN, Ipv4, Ipv6, TCP_LEN, Tcp},
+    header::{ETHERNET_LEN, Ipv4, Ipv6, Plain, TCP_LEN, Tcp},
     packet::{Family, Packet},
     tcp_options::TcpOptions,
 };
@@ -29,8 +31,7 @@ pub(super) fn repeat(segment: &Segment<'_>, filter: &Filter) -> Verdict {
         };
         return slow_path::hand_over(segment, meta, FrontCounter::HandoffRepeatedSlow);
     }
-    let words = seal(segment, filter);
-    match insert(segment, words) {
+    match add(segment, filter) {
         Some(frame) => {
             forward::to_server(frame, segment.settings, filter.server, FrontCounter::HandoffRepeated)
         }
@@ -38,19 +39,30 @@ pub(super) fn repeat(segment: &Segment<'_>, filter: &Filter) -> Verdict {
     }
 }
 
+/// Adds the ticket of a flow's hand-off to a segment that has room for it.
 #[inline(always)]
-fn seal(segment: &Segment<'_>, filter: &Filter) -> TicketWords {
+pub(super) fn add(segment: &Segment<'_>, filter: &Filter) -> Option<Frame> {
+    let timestamps = TcpOptions::has_timestamps(segment.frame, segment.packet);
+    let mut words = MaybeUninit::uninit();
+    seal(segment, filter, timestamps, &mut words);
+    // SAFETY: `seal` has written it.
+    insert(segment, unsafe { words.assume_init() })
+}
+
+/// Not inlined for its stack.
+#[inline(never)]
+fn seal(segment: &Segment<'_>, filter: &Filter, timestamps: bool, words: &mut MaybeUninit<TicketWords>) {
     let packet = segment.packet;
     let ticket = Ticket {
         kind: KIND_HAND_OFF,
         options: SynOptions(filter.options),
         priority: filter.priority,
-        timestamps: TcpOptions::parse(segment.frame, packet).timestamp_be().is_some(),
+        timestamps,
         class: filter.class,
         server: filter.server,
     };
     let place = ticket::Segment { tuple: &packet.tuple, seq: packet.seq, ack: packet.ack };
-    ticket.seal(&segment.settings.ticket_key, &place, segment.epoch())
+    words.write(ticket.seal(&segment.settings.ticket_key, &place, segment.epoch()));
 }
 
 /// Puts a ticket straight after the fixed TCP header; the headers before it move towards the head of the frame.
@@ -58,57 +70,79 @@ fn seal(segment: &Segment<'_>, filter: &Filter) -> TicketWords {
 fn insert(segment: &Segment<'_>, words: TicketWords) -> Option<Frame> {
     let packet = segment.packet;
     let frame = frame::grow_head(segment.ctx, TICKET_LEN)?;
+    // The link-layer addresses need not move: they are about to be overwritten.
+    move_field::<u16>(frame, ETHERNET_LEN - 2)?;
     match packet.family {
         Family::Ipv4 => move_ipv4(frame)?,
         Family::Ipv6 => move_ipv6(frame)?,
     }
     // The ticket comes to lie over where the fixed header was, so last.
-    move_tcp(frame, packet, words)?;
-    frame.write(packet.tcp_offset() + TCP_LEN, words)?;
+    move_tcp(frame, packet, &words)?;
+    let [first, second, third, fourth] = words;
+    let offset = packet.tcp_offset() + TCP_LEN;
+    frame.write(offset, first)?;
+    frame.write(offset + 4, second)?;
+    frame.write(offset + 8, third)?;
+    frame.write(offset + 12, fourth)?;
     Some(frame)
 }
 
-// The link-layer addresses need not move: they are about to be overwritten.
 #[inline(always)]
 fn move_ipv4(frame: Frame) -> Option<()> {
-    let mut ip = frame.read::<Ipv4>(TICKET_LEN + ETHERNET_LEN)?;
-    let old = ip.total_len_be;
-    ip.total_len_be = lengthened(old);
-    ip.checksum = Sum::resume(ip.checksum).replace16(old, ip.total_len_be).finish();
-    move_ether_type(frame)?;
-    frame.write(ETHERNET_LEN, ip)
+    move_field::<u64>(frame, ETHERNET_LEN)?;
+    move_field::<u64>(frame, ETHERNET_LEN + 8)?;
+    move_field::<u32>(frame, ETHERNET_LEN + 16)?;
+    let old = lengthen(frame, ETHERNET_LEN + offset_of!(Ipv4, total_len_be))?;
+    change_checksum(frame, ETHERNET_LEN + offset_of!(Ipv4, checksum), |sum| {
+        sum.replace16(old, lengthened(old))
+    })
 }
 
 #[inline(always)]
 fn move_ipv6(frame: Frame) -> Option<()> {
-    let mut ip = frame.read::<Ipv6>(TICKET_LEN + ETHERNET_LEN)?;
-    ip.payload_len_be = lengthened(ip.payload_len_be);
-    move_ether_type(frame)?;
-    frame.write(ETHERNET_LEN, ip)
+    move_field::<u64>(frame, ETHERNET_LEN)?;
+    move_field::<u64>(frame, ETHERNET_LEN + 8)?;
+    move_field::<u64>(frame, ETHERNET_LEN + 16)?;
+    move_field::<u64>(frame, ETHERNET_LEN + 24)?;
+    move_field::<u64>(frame, ETHERNET_LEN + 32)?;
+    lengthen(frame, ETHERNET_LEN + offset_of!(Ipv6, payload_len_be)).map(|_| ())
 }
 
 #[inline(always)]
-fn move_ether_type(frame: Frame) -> Option<()> {
-    const OFFSET: usize = ETHERNET_LEN - 2;
-    let ether_type_be = frame.read::<u16>(TICKET_LEN + OFFSET)?;
-    frame.write(OFFSET, ether_type_be)
-}
-
-#[inline(always)]
-fn move_tcp(frame: Frame, packet: &Packet, words: TicketWords) -> Option<()> {
+fn move_tcp(frame: Frame, packet: &Packet, words: &TicketWords) -> Option<()> {
     let offset = packet.tcp_offset();
-    let mut tcp = frame.read::<Tcp>(TICKET_LEN + offset)?;
-    let old = u16::from_ne_bytes([tcp.data_offset, tcp.flags]);
-    tcp.data_offset += (TICKET_LEN as u8 / 4) << 4;
-    let new = u16::from_ne_bytes([tcp.data_offset, tcp.flags]);
+    move_field::<u64>(frame, offset)?;
+    move_field::<u64>(frame, offset + 8)?;
+    move_field::<u32>(frame, offset + 16)?;
+    let control = offset + offset_of!(Tcp, data_offset);
+    let old = frame.read::<u16>(control)?;
+    let new = u16::from_be(old).wrapping_add((TICKET_LEN as u16 / 4) << 12).to_be();
+    frame.write(control, new)?;
     let segment_len_be = (packet.segment_len as u16).to_be();
-    let mut sum =
-        Sum::resume(tcp.checksum).replace16(old, new).replace16(segment_len_be, lengthened(segment_len_be));
-    for word in words {
-        sum = sum.add(word);
-    }
-    tcp.checksum = sum.finish();
-    frame.write(offset, tcp)
+    change_checksum(frame, offset + offset_of!(Tcp, checksum), |sum| {
+        let [first, second, third, fourth] = *words;
+        let sum = sum.replace16(old, new).replace16(segment_len_be, lengthened(segment_len_be));
+        sum.add(first).add(second).add(third).add(fourth)
+    })
+}
+
+/// Moves what is to lie at an offset.
+#[inline(always)]
+fn move_field<T: Plain>(frame: Frame, offset: usize) -> Option<()> {
+    frame.write(offset, frame.read::<T>(TICKET_LEN + offset)?)
+}
+
+/// Adds the ticket to a length; gives the old one.
+#[inline(always)]
+fn lengthen(frame: Frame, offset: usize) -> Option<u16> {
+    let old = frame.read(offset)?;
+    frame.write(offset, lengthened(old))?;
+    Some(old)
+}
+
+#[inline(always)]
+fn change_checksum(frame: Frame, offset: usize, change: impl FnOnce(Sum) -> Sum) -> Option<()> {
+    frame.write(offset, change(Sum::resume(frame.read(offset)?)).finish())
 }
 
 #[inline(always)]

@@ -52,7 +52,7 @@ fn foreign(segment: &Segment<'_>) -> Verdict {
 
 /// Of a fresh flow, but not its first segment. A keep-alive probe (at the ISN; some stacks put one byte into it) gets an
 /// answer; everything else comes before its time, after a loss or a reordering, and the client repeats what matters.
-#[inline(always)]
+#[inline(never)]
 fn out_of_place(segment: &Segment<'_>) -> Verdict {
     let packet = segment.packet;
     if packet.payload_len() <= 1

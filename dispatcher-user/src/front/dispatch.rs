@@ -19,6 +19,18 @@ pub struct Decision {
     pub entry: ServerEntry,
     /// A flow of lower priority than this is to give way.
     pub evict_below: Option<u8>,
+    /// What the class cache may be told.
+    pub known: Option<Known>,
+}
+
+/// What holds for all requests with this line and host, whoever sends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Number of the configured service.
+    pub owner: u8,
+    /// As [`dispatcher_core::class::ClassMap::target`] gives it.
+    pub target: u64,
+    pub class: u16,
 }
 
 /// How a request is refused while its service is overloaded.

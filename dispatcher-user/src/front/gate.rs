@@ -1,5 +1,5 @@
 //! Looks at the load of each service many times a second, so that the data plane knows of overload, and of its end, without a
-//! request that would tell.
+//! request that would tell; and shares with the kernel's program what it chooses by and has chosen.
 
 use std::{
     sync::Arc,
@@ -45,6 +45,7 @@ impl Gates {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.model.share();
             for owner in 0..self.services.len() {
                 self.look(owner);
             }

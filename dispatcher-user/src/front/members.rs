@@ -309,7 +309,12 @@ fn copy<T: aya::Pod>(words: &MappedWords, half: usize, values: &[T]) {
 }
 
 fn state(table: &MemberTable, generation: u16) -> MemberState {
-    MemberState { generation, has_rules: !table.is_empty(), has_ports: table.has_ports() }
+    MemberState {
+        generation,
+        has_rules: !table.is_empty(),
+        has_ports: table.has_ports(),
+        asks_for_cookies: table.asks_for_cookies(),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod census;
+pub mod choice;
 pub mod counters;
 pub mod dispatch;
 pub mod feedback;
@@ -25,6 +26,7 @@ use std::{future::Future, io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use aya::maps::{MapError, XskMap};
 use dispatcher_common::{
+    class_cache::CachedClass,
     filter::{Filter, FlowKey},
     siphash::SipKey,
 };
@@ -41,6 +43,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::{
     admission::{Admission, ledger::Ledger},
+    choice::Choices,
     counters::ControlCounters,
     feedback::{Feedback, FeedbackError},
     gate::Gates,
@@ -54,7 +57,7 @@ use self::{
     server_table::ServerTable,
     service_table::ServiceTable,
     settings::SettingsTable,
-    slow_path::{SlowPath, SlowPathError, SlowPathOptions},
+    slow_path::{ClassCache, SlowPath, SlowPathError, SlowPathOptions},
     status::Status,
     sweep::{Loss, Sweep},
 };
@@ -66,6 +69,9 @@ use crate::{
 
 /// The filter-table: the FILTERS map.
 pub type FilterTable = Table<FlowKey, Filter>;
+
+/// The class cache: the CLASS_CACHE map.
+pub type ClassCacheTable = Table<u64, CachedClass>;
 
 /// How often the slow path is asked whether all its threads run.
 const HEALTH_PERIOD: Duration = Duration::from_millis(200);
@@ -174,6 +180,9 @@ async fn start(
     };
     let maps = program.take_maps()?;
     let control_counters = Arc::new(ControlCounters::default());
+    // Before the services, whose numbers and classes may mean others than those in the class cache.
+    let settings =
+        SettingsTable::new(maps.settings, secret, &clients, &servers, config.slow_path.head_limit)?;
     let service_table = Arc::new(ServiceTable::new(maps.services));
     let mut members = Members::new(config, secret, tables);
     let member_states = members.load(&maps.members, Arc::clone(&service_table))?;
@@ -181,7 +190,8 @@ async fn start(
     let admission = Arc::new(Admission::new(config, ledger));
     let kept = KeptRequests::map(maps.kept_requests.as_fd()).map_err(FrontError::Ledger)?;
     let model = Model::new(config, admission, Arc::new(members), Arc::clone(&control_counters))?;
-    let model = Arc::new(model.with_kept_requests(kept));
+    let choices = Choices::map(&maps.choice).map_err(FrontError::Ledger)?;
+    let model = Arc::new(model.with_kept_requests(kept).with_choices(choices));
     let (loss_sender, losses) = unbounded_channel();
     let mut roster = Roster::open(&program.pins().own_map("ROSTER"))?;
     let moved = roster.reconcile(config, &model)?;
@@ -191,16 +201,15 @@ async fn start(
         // Fails only while the daemon stops.
         let _ = loss_sender.send(loss);
     }
-    let settings = SettingsTable::new(maps.settings, secret, &clients, &servers)?;
     program.set_out(servers.index)?;
     let neighbours = Neighbours::new(handle.clone(), servers.clone(), &config.servers, table).await?;
-    let key = secret.report_key();
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
-    let feedback = Feedback::open(config, key, shared.0, shared.1, roster, loss_sender)?;
+    let feedback = Feedback::open(config, secret.report_key(), shared.0, shared.1, roster, loss_sender)?;
     program.attach(config)?;
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
     let interfaces = (clients, servers.clone());
-    let slow_path = start_slow_path(config, secret, interfaces, maps.xsks, maps.filters.clone(), shared)?;
+    let tables = (maps.filters.clone(), ClassCache::new(maps.class_cache, settings.class_cache()));
+    let slow_path = start_slow_path(config, secret, interfaces, maps.xsks, tables, shared)?;
     announce(config, program);
     let counters = Arc::clone(&control_counters);
     Ok(Front {
@@ -239,7 +248,7 @@ fn start_slow_path(
     secret: &Secret,
     (clients, servers): (Interface, Interface),
     mut xsks: XskMap<aya::maps::MapData>,
-    filters: FilterTable,
+    (filters, class_cache): (FilterTable, ClassCache),
     (model, counters): (Arc<Model>, Arc<ControlCounters>),
 ) -> Result<SlowPath, SlowPathError> {
     let options = SlowPathOptions {
@@ -258,6 +267,7 @@ fn start_slow_path(
         &options,
         |queue, socket| xsks.set(queue, socket, 0).map_err(io::Error::other),
         filters,
+        (config.class_cache > 0).then_some(class_cache),
         model,
         counters,
     )

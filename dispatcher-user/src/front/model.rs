@@ -8,28 +8,32 @@ use std::{
 };
 
 use dispatcher_common::{
-    address::Address, admission::Ruling, counter::ControlCounter, filter::FlowKey, server::ServerEntry,
-    tuple::Tuple,
+    address::Address, admission::Ruling, choice::DispatchRecord, counter::ControlCounter, filter::FlowKey,
+    server::ServerEntry, tuple::Tuple,
 };
 use dispatcher_core::{
     admission::{Overload, Pressure, Victim},
     class::ClassMap,
-    cluster::{Accepted, Cluster, ReportRefused},
+    cluster::{Accepted, Cluster, ReportRefused, SILENT_PERIODS},
     config::{FrontConfig, ServiceConfig},
     http::RequestHead,
-    ids::{Priority, ServerId},
-    policy::{Classified, Outcome, Policy, UnknownPolicy},
+    ids::{ClassId, Priority, ServerId},
+    policy::{Choice, Classified, InKernel, Outcome, Policy, UnknownPolicy},
     report::Report,
 };
 
 use super::{
     admission::Admission,
+    choice::{Choices, Terms},
     counters::ControlCounters,
-    dispatch::{Decision, Dispatch, Judgement, Refusal},
+    dispatch::{Decision, Dispatch, Judgement, Known, Refusal},
     kept::KeptRequests,
     members::Members,
 };
 use crate::kernel::clock;
+
+/// Shortest time between two looks at what the program counts and dispatches, but for decisions that need to know the last one.
+const LOOK_PERIOD: Duration = Duration::from_millis(1);
 
 /// What was dispatched, to a server or of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub struct State {
     pub by_class: Vec<Tally>,
     /// By configured service: whether those that have admission are overloaded.
     overloads: Vec<Option<Overload>>,
+    choices: Choices,
+    next_look: Duration,
 }
 
 /// Servers, services and their policies.
@@ -80,6 +86,8 @@ pub struct Model {
     services: Vec<Service>,
     /// How many there are.
     servers: u16,
+    /// How long the program chooses without hearing from the control plane.
+    valid_for: Duration,
     /// The data-plane services.
     doors: Vec<Door>,
     admission: Arc<Admission>,
@@ -122,7 +130,10 @@ impl Model {
                 by_server: vec![Tally::default(); config.servers.len()],
                 by_class: vec![Tally::default(); class_count],
                 overloads: config.services.iter().map(overload).collect(),
+                choices: Choices::in_memory(),
+                next_look: Duration::ZERO,
             }),
+            valid_for: config.report_interval * SILENT_PERIODS,
             servers: config.servers.len() as u16,
             doors: doors(config),
             admission,
@@ -144,11 +155,76 @@ impl Model {
         Self { kept, ..self }
     }
 
+    /// Lets the program choose, and learns from what it does.
+    #[must_use]
+    pub fn with_choices(mut self, choices: Choices) -> Self {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).choices = choices;
+        self
+    }
+
     /// Reckons every server's load for `now`.
-    fn advance(&self, cluster: &mut Cluster, now: Duration) {
-        cluster.advance(now);
-        for server in 0..self.servers {
-            cluster.continued(ServerId(server), self.kept.fresh(ServerId(server)));
+    fn advance(&self, state: &mut State, now: Duration) {
+        state.cluster.advance(now);
+        if now >= state.next_look {
+            state.next_look = now + LOOK_PERIOD;
+            self.look(state, now);
+        }
+    }
+
+    /// Takes in what the program has counted and dispatched.
+    fn look(&self, state: &mut State, now: Duration) {
+        for server in (0..self.servers).map(ServerId) {
+            state.cluster.continued(server, self.kept.fresh(server));
+        }
+        let (records, lost) = state.choices.drain();
+        self.counters.add(ControlCounter::DispatchUnlearnt, lost);
+        records.iter().for_each(|record| self.learn(state, record, now));
+        state.choices.recycle(records);
+    }
+
+    /// Learns of a dispatch as if it had been decided here.
+    fn learn(&self, state: &mut State, record: &DispatchRecord, now: Duration) {
+        let owner = usize::from(record.owner);
+        let Some(Service { config, .. }) = self.services.get(owner) else { return };
+        let priority = Priority::new(record.priority).unwrap_or(Priority::HIGHEST);
+        let request = Classified { class: ClassId(record.class), priority, target: Some(record.target) };
+        let choice = Choice { server: ServerId(record.server), outcome: Outcome::from_code(record.outcome) };
+        let view = state.cluster.view(&config.servers);
+        state.policies[owner].observed(request, choice, &view, &mut rand::rng());
+        state.count(request.class, choice, now);
+        self.admission.learnt(owner, priority);
+    }
+
+    /// Takes in what the program has dispatched, and publishes all that it chooses by. Call it every few milliseconds.
+    pub fn share(&self) {
+        let now = self.now();
+        let state = &mut *self.lock();
+        state.cluster.advance(now);
+        state.next_look = now + LOOK_PERIOD;
+        self.look(state, now);
+        self.publish(state);
+    }
+
+    /// The state as of now, for listings.
+    pub fn current(&self) -> MutexGuard<'_, State> {
+        let now = self.now();
+        let mut state = self.lock();
+        state.cluster.advance(now);
+        self.look(&mut state, now);
+        state
+    }
+
+    fn publish(&self, state: &mut State) {
+        let State { cluster, policies, overloads, choices, .. } = state;
+        let now_us = clock::coarse_us();
+        let valid_until_us = now_us + self.valid_for.as_micros() as u64;
+        choices.publish_loads(cluster, now_us);
+        for (owner, Service { config, classes }) in self.services.iter().enumerate() {
+            let servers = cluster.view(&config.servers);
+            let load_bound = overloads[owner].as_ref().and_then(|overload| overload.lowest_bound(&servers));
+            let policy = policies[owner].as_ref();
+            choices.publish_classes(policy, classes.classes());
+            choices.publish_service(owner, policy, &Terms { servers, load_bound, valid_until_us });
         }
     }
 
@@ -193,7 +269,7 @@ impl Model {
     pub fn observe(&self, owner: usize) -> Pressure {
         let now = self.now();
         let state = &mut *self.lock();
-        self.advance(&mut state.cluster, now);
+        self.advance(state, now);
         self.observe_locked(state, owner, now)
     }
 
@@ -218,20 +294,45 @@ impl Model {
     pub fn accept(&self, report: &Report, now_wall_ms: u64) -> Result<Accepted, ReportRefused> {
         let now = self.now();
         let state = &mut *self.lock();
+        // What the report includes must be known before it is taken.
+        self.look(state, now);
         let accepted = state.cluster.accept(report, now, now_wall_ms)?;
         for (service, policy) in self.services.iter().zip(&mut state.policies) {
             let members = &service.config.servers;
             if members.contains(&accepted.server) {
                 policy.reported(accepted.server, &accepted.classes, &state.cluster.view(members));
+                state.choices.publish_classes(policy.as_ref(), accepted.classes.iter().copied());
             }
         }
+        self.publish_report(state, report, &accepted);
         Ok(accepted)
+    }
+
+    fn publish_report(&self, state: &mut State, report: &Report, accepted: &Accepted) {
+        let all = 0..state.by_class.len() as u16;
+        let measured = report.classes.iter().map(|class| class.class).filter(|class| all.contains(class));
+        let State { cluster, choices, .. } = state;
+        if accepted.rebooted {
+            choices.publish_times(cluster, accepted.server, all.clone().map(ClassId));
+        } else {
+            choices.publish_times(cluster, accepted.server, measured.map(ClassId));
+        }
+        if accepted.rebooted || accepted.returned {
+            self.publish(state);
+        } else {
+            choices.publish_loads(cluster, clock::coarse_us());
+        }
     }
 
     /// Takes out servers whose reports stopped, and names them.
     pub fn tick(&self) -> Vec<ServerId> {
         let now = self.now();
-        self.lock().cluster.tick(now)
+        let state = &mut *self.lock();
+        let silent = state.cluster.tick(now);
+        if !silent.is_empty() {
+            self.publish(state);
+        }
+        silent
     }
 
     /// Notes the link-layer addresses of a server; new flows may go to it from now on.
@@ -240,7 +341,26 @@ impl Model {
         if let Some(place) = state.entries.get_mut(server.index()) {
             *place = entry;
             state.cluster.set_mac_known(server, entry.usable != 0);
+            self.publish(state);
         }
+    }
+}
+
+impl State {
+    /// Counts a dispatch, whoever made it.
+    fn count(&mut self, class: ClassId, choice: Choice, now: Duration) {
+        self.cluster.dispatched(choice.server, class, now);
+        let tallies = [self.by_server.get_mut(choice.server.index()), self.by_class.get_mut(class.index())];
+        tallies.into_iter().flatten().for_each(|tally| tally.count(choice.outcome));
+    }
+
+    /// Tells the program at once of a dispatch that was made here.
+    fn tell(&mut self, owner: usize, class: ClassId, server: ServerId) {
+        let work = self.cluster.service_time(server, class);
+        self.choices.dispatched(server, work.as_micros() as u32);
+        let policy = self.policies[owner].as_ref();
+        self.choices.publish_classes(policy, [class].into_iter());
+        self.choices.publish_turn(owner, policy);
     }
 }
 
@@ -265,10 +385,14 @@ impl Dispatch for Model {
         }
         let priority = member.priority;
         let class = classes.classify(head);
-        let request = Classified { class, priority, target: Some(classes.target(head)) };
+        let target = classes.target(head);
+        let request = Classified { class, priority, target: Some(target) };
         let now = self.now();
         let state = &mut *self.lock();
-        self.advance(&mut state.cluster, now);
+        if let InKernel::RoundRobin(_) = state.policies[owner].in_kernel() {
+            state.next_look = now;
+        }
+        self.advance(state, now);
         self.observe_locked(state, owner, now);
         let evict_below = match self.admission.judge(owner, priority, client.ip(), now) {
             Ruling::Admit => None,
@@ -279,11 +403,8 @@ impl Dispatch for Model {
         let Some(choice) = state.policies[owner].choose(request, &view, now, &mut rand::rng()) else {
             return Judgement::NoServer;
         };
-        state.cluster.dispatched(choice.server, class, now);
-        state.by_server[choice.server.index()].count(choice.outcome);
-        if let Some(tally) = state.by_class.get_mut(class.index()) {
-            tally.count(choice.outcome);
-        }
+        state.count(class, choice, now);
+        state.tell(owner, class, choice.server);
         self.admission.admitted(owner, priority);
         Judgement::Dispatched(Decision {
             server: choice.server.0,
@@ -291,6 +412,11 @@ impl Dispatch for Model {
             priority: priority.get(),
             entry: state.entries[choice.server.index()],
             evict_below,
+            known: (!table.asks_for_cookies()).then_some(Known {
+                owner: owner as u8,
+                target,
+                class: class.0,
+            }),
         })
     }
 
@@ -339,7 +465,6 @@ pub(super) mod tests {
     use dispatcher_core::{
         cluster::Health,
         http::{Head, parse_head},
-        ids::ClassId,
         secret::Secret,
     };
 

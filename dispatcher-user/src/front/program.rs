@@ -6,13 +6,19 @@ use std::os::fd::OwnedFd;
 use aya::maps::{Array, DevMap, HashMap, MapData, PerCpuArray, XskMap, xdp::XdpMapError};
 use dispatcher_common::{
     admission::{PriorityStats, SourceKey},
+    choice::RECORDS_PER_CPU,
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
     settings::FrontSettings,
 };
 use dispatcher_core::config::{FrontConfig, Mode};
 
-use super::{FilterTable, kept, members::MemberMaps};
+use super::{
+    ClassCacheTable, FilterTable,
+    choice::{self, ChoiceMaps},
+    kept,
+    members::MemberMaps,
+};
 use crate::{
     kernel::{
         attach::Hook,
@@ -43,6 +49,8 @@ pub struct Maps {
     pub source_open: Table<SourceKey, u64>,
     pub priority_stats: PerCpuArray<MapData, PriorityStats>,
     pub xsks: XskMap<MapData>,
+    pub choice: ChoiceMaps,
+    pub class_cache: ClassCacheTable,
 }
 
 impl std::fmt::Debug for Maps {
@@ -57,11 +65,16 @@ impl Program {
     /// # Errors
     /// When the pin path is taken, or the kernel refuses.
     pub fn load(config: &FrontConfig) -> Result<Self, LoadError> {
+        let cpus = choice::cpus().map_err(LoadError::Cpus)? as u32;
         let sizes = [
             ("FILTERS", config.max_filters),
             ("KEPT_REQUESTS", kept::entries()),
             ("SOURCE_RATES", config.max_sources),
             ("SOURCE_OPEN", config.max_sources),
+            ("DISPATCH_RECORDS", cpus * RECORDS_PER_CPU as u32),
+            ("RECORD_HEADS", cpus),
+            // A map has an entry at least.
+            ("CLASS_CACHE", config.class_cache.max(1)),
         ];
         LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "pass"]).map(Self)
     }
@@ -94,6 +107,19 @@ impl Program {
             source_open: self.0.table("SOURCE_OPEN")?,
             priority_stats: self.0.typed("PRIORITY_STATS")?,
             xsks: self.0.typed("XSKS")?,
+            choice: ChoiceMaps {
+                services: self.0.descriptor("SERVICE_CHOICES")?,
+                candidates: self.0.descriptor("CANDIDATES")?,
+                class_servers: self.0.descriptor("CLASS_SERVERS")?,
+                times: self.0.descriptor("SERVICE_TIMES")?,
+                hot_homes: self.0.descriptor("HOT_HOMES")?,
+                loads: self.0.descriptor("SERVER_LOADS")?,
+                accounts: self.0.descriptor("ACCOUNTS")?,
+                turns: self.0.descriptor("TURNS")?,
+                records: self.0.descriptor("DISPATCH_RECORDS")?,
+                heads: self.0.descriptor("RECORD_HEADS")?,
+            },
+            class_cache: self.0.table("CLASS_CACHE")?,
         })
     }
 

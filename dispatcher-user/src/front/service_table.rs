@@ -8,7 +8,10 @@ use std::{
 
 use aya::maps::{HashMap, MapData, MapError};
 use dispatcher_common::service::{ServiceEntry, ServiceKey, flag};
-use dispatcher_core::config::FrontConfig;
+use dispatcher_core::{
+    config::{FrontConfig, ServiceConfig},
+    policy::InKernel,
+};
 
 use super::sweep::{Loss, Lost};
 
@@ -22,6 +25,8 @@ pub struct ServiceTable(Mutex<State>);
 #[derive(Debug)]
 struct State {
     map: HashMap<MapData, ServiceKey, ServiceEntry>,
+    /// By configured service: whether the class cache may be asked as far as the configuration goes.
+    quick: Vec<bool>,
     entries: Vec<(ServiceKey, ServiceEntry)>,
 }
 
@@ -31,13 +36,15 @@ pub struct MemberState {
     pub generation: u16,
     pub has_rules: bool,
     pub has_ports: bool,
+    /// Cookies make a difference.
+    pub asks_for_cookies: bool,
 }
 
 impl ServiceTable {
     /// A table on the map, which an earlier control plane may have filled.
     #[must_use]
     pub fn new(map: HashMap<MapData, ServiceKey, ServiceEntry>) -> Self {
-        Self(Mutex::new(State { map, entries: Vec::new() }))
+        Self(Mutex::new(State { map, quick: Vec::new(), entries: Vec::new() }))
     }
 
     /// The generation of rules after the one that services have now.
@@ -60,7 +67,8 @@ impl ServiceTable {
     /// When the map cannot be written.
     pub fn set(&self, config: &FrontConfig, members: &[MemberState]) -> Result<Vec<Loss>, MapError> {
         let state = &mut *self.lock();
-        state.entries = service_entries(config, members);
+        state.quick = quick(config);
+        state.entries = service_entries(config, &state.quick, members);
         replace_services(&mut state.map, &state.entries)
     }
 
@@ -77,11 +85,12 @@ impl ServiceTable {
     /// # Errors
     /// When the map cannot be written.
     pub fn set_members(&self, owner: usize, members: MemberState) -> Result<(), MapError> {
-        self.change(owner, |entry| set_members(entry, members))
+        let quick = self.lock().quick.get(owner).copied().unwrap_or_default();
+        self.change(owner, |entry| set_members(entry, quick, members))
     }
 
     fn change(&self, owner: usize, change: impl Fn(&mut ServiceEntry)) -> Result<(), MapError> {
-        let State { map, entries } = &mut *self.lock();
+        let State { map, entries, .. } = &mut *self.lock();
         for (key, entry) in entries.iter_mut().filter(|(_, entry)| usize::from(entry.owner) == owner) {
             let before = *entry;
             change(entry);
@@ -97,15 +106,29 @@ impl ServiceTable {
     }
 }
 
-fn set_members(entry: &mut ServiceEntry, members: MemberState) {
+/// Which services have a class cache: those whose policy the program knows.
+fn quick(config: &FrontConfig) -> Vec<bool> {
+    let is_quick = |service: &ServiceConfig| {
+        let policy = service.policy.build(service.class_base, service.class_count());
+        config.class_cache > 0 && policy.is_ok_and(|policy| !matches!(policy.in_kernel(), InKernel::No))
+    };
+    config.services.iter().map(is_quick).collect()
+}
+
+fn set_members(entry: &mut ServiceEntry, quick: bool, members: MemberState) {
     entry.generation = members.generation;
-    entry.flags &= !(flag::MEMBERS | flag::MEMBER_PORTS);
+    entry.flags &= !(flag::MEMBERS | flag::MEMBER_PORTS | flag::QUICK);
+    entry.flags |= if quick && !members.asks_for_cookies { flag::QUICK } else { 0 };
     entry.flags |= if members.has_rules { flag::MEMBERS } else { 0 };
     entry.flags |= if members.has_ports { flag::MEMBER_PORTS } else { 0 };
 }
 
 /// One entry for each VIP and port, numbered as the model numbers them, and one for each VIP alone.
-fn service_entries(config: &FrontConfig, members: &[MemberState]) -> Vec<(ServiceKey, ServiceEntry)> {
+fn service_entries(
+    config: &FrontConfig,
+    quick: &[bool],
+    members: &[MemberState],
+) -> Vec<(ServiceKey, ServiceEntry)> {
     let key = |vip: IpAddr, port: u16| ServiceKey::new(vip.into(), port.to_be());
     let services = config.services.iter().enumerate();
     let pairs =
@@ -122,7 +145,7 @@ fn service_entries(config: &FrontConfig, members: &[MemberState]) -> Vec<(Servic
                 | if limits { flag::SOURCE_LIMITS } else { 0 },
             ..ServiceEntry::default()
         };
-        set_members(&mut entry, members.get(owner).copied().unwrap_or_default());
+        set_members(&mut entry, quick[owner], members.get(owner).copied().unwrap_or_default());
         entries.push((key(vip, service.port), entry));
         let any = key(vip, ANY_PORT);
         if entries.iter().all(|(other, _)| *other != any) {
@@ -158,9 +181,27 @@ mod tests {
     use super::*;
     use crate::front::model::tests::config;
 
+    fn entries_of(config: &FrontConfig) -> Vec<(ServiceKey, ServiceEntry)> {
+        service_entries(config, &quick(config), &[])
+    }
+
+    #[test]
+    fn the_class_cache_is_asked_unless_it_is_off_or_cookies_make_a_difference() {
+        let is_quick = |entry: &ServiceEntry| entry.flags & flag::QUICK != 0;
+        let mut config = config();
+        assert!(entries_of(&config).iter().all(|(_, entry)| is_quick(entry)));
+        let mut entry = entries_of(&config)[0].1;
+        set_members(&mut entry, true, MemberState { asks_for_cookies: true, ..MemberState::default() });
+        assert!(!is_quick(&entry));
+        set_members(&mut entry, true, MemberState::default());
+        assert!(is_quick(&entry));
+        config.class_cache = 0;
+        assert!(!entries_of(&config).iter().any(|(_, entry)| is_quick(entry)));
+    }
+
     #[test]
     fn services_are_numbered_by_vip_and_each_vip_has_an_entry_of_its_own() {
-        let entries = service_entries(&config(), &[]);
+        let entries = entries_of(&config());
         let ids: Vec<_> =
             entries.iter().map(|(key, entry)| (u16::from_be(key.port_be()), entry.id)).collect();
         assert_eq!(ids, [(80, 0), (0, 0), (80, 1), (0, 1), (80, 2), (0, 2)]);
@@ -174,12 +215,12 @@ mod tests {
             Ok(map) => map,
             Err(error) => return println!("skipped: cannot create a map: {error}; run as root"),
         };
-        let before = service_entries(&config(), &[]);
+        let before = entries_of(&config());
         assert_eq!(replace_services(&mut map, &before).unwrap(), []);
         assert_eq!(replace_services(&mut map, &before).unwrap(), []);
         let mut fewer = config();
         fewer.services.remove(0);
-        let losses = replace_services(&mut map, &service_entries(&fewer, &[])).unwrap();
+        let losses = replace_services(&mut map, &entries_of(&fewer)).unwrap();
         let mut lost: Vec<_> = losses.into_iter().map(|loss| loss.what).collect();
         lost.sort_by_key(|what| format!("{what:?}"));
         assert_eq!(lost, [Lost::Service(0), Lost::Service(1), Lost::Service(2)]);

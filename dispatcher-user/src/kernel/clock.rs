@@ -7,6 +7,12 @@ pub fn offset_ns() -> u64 {
     now_ns(libc::CLOCK_REALTIME).wrapping_sub(now_ns(libc::CLOCK_MONOTONIC_COARSE))
 }
 
+/// The kernel's coarse monotonic clock in µs, as programs reckon loads by it.
+#[must_use]
+pub fn coarse_us() -> u64 {
+    now_ns(libc::CLOCK_MONOTONIC_COARSE) / 1000
+}
+
 /// The monotonic clock in nanoseconds, as `bpf_ktime_get_ns` gives it.
 #[must_use]
 pub fn monotonic_ns() -> u64 {

@@ -43,6 +43,9 @@ pub enum LoadError {
         #[source]
         source: MapError,
     },
+    /// From the kernel, unexpected.
+    #[error("kernel does not say how many CPUs it may have: {0}; is /sys mounted?")]
+    Cpus(#[source] io::Error),
     /// For the operator, mostly: the interface.
     #[error(transparent)]
     Attach(#[from] AttachError),

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod admission;
+mod choice;
 mod cost;
 mod crowd;
 mod golden;
@@ -15,6 +16,8 @@ mod known;
 mod member;
 mod open;
 mod program;
+mod published;
+mod quick;
 mod refused;
 mod renewed;
 mod request;
@@ -43,6 +46,7 @@ fn every_counter_is_reached_by_a_case_of_each_family() {
             kept::cases(family),
             known::cases(family),
             open::cases(family),
+            quick::cases(family),
             refused::cases(family),
             renewed::cases(family),
             request::cases(family),

@@ -11,16 +11,19 @@ use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
     programs::{ProgramFd, ProgramInfo, TestRun, TestRunOptions, TestRunResult, Xdp},
+    util::nr_cpus,
 };
 use dispatcher_common::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
     block::{self, Members},
+    choice::{self, Candidate, DispatchRecord, RECORDS_PER_CPU, ServiceChoice},
+    class_cache::CachedClass,
     cookie,
     counter::FrontCounter,
     epoch::{EPOCH_SHIFT, Epoch},
     filter::{Filter, FlowKey},
-    limits::PRIORITIES,
+    limits::{MAX_SERVERS, PRIORITIES},
     member::MemberKey,
     server::{ServerEntry, Traffic},
     service::{ServiceEntry, ServiceKey},
@@ -28,10 +31,13 @@ use dispatcher_common::{
     siphash::SipKey,
     syn_options::SynOptions,
 };
-use dispatcher_user::{front::kept, kernel::table::Table};
+use dispatcher_user::{
+    front::{choice::Choices, kept},
+    kernel::table::Table,
+};
 
 use crate::{
-    crowd,
+    crowd, published,
     scene::{self, OWNER, Scene},
     segment::{CLIENT_PORT, FRONT_MAC, Family, PORT},
     sources,
@@ -41,6 +47,13 @@ pub(crate) const COOKIE_KEY: SipKey = SipKey { k0: 11, k1: 22 };
 pub(crate) const TICKET_KEY: SipKey = SipKey { k0: 33, k1: 44 };
 /// Key epoch of all runs; the clock stands in its middle.
 pub(crate) const EPOCH: Epoch = Epoch(1_000);
+pub(crate) const CLASS_CACHE_KEY: SipKey = SipKey { k0: 55, k1: 66 };
+/// Of the class cache.
+pub(crate) const GENERATION: u32 = 9;
+pub(crate) const HEAD_LIMIT: usize = 16_384;
+pub(crate) const MTU: u32 = 1_500;
+/// Expected service time of a request.
+pub(crate) const WORK_US: u32 = 500;
 pub(crate) const SERVER: u16 = 3;
 pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 13];
 pub(crate) const PRIORITY: u8 = 5;
@@ -99,9 +112,12 @@ impl Program {
             eprintln!("skipped: loading an XDP program needs root; run it by `sudo -E`");
             return None;
         }
+        let cpus = nr_cpus().unwrap() as u32;
         let ebpf = EbpfLoader::new()
             .map_max_entries("FILTERS", max_filters)
             .map_max_entries("KEPT_REQUESTS", kept::entries())
+            .map_max_entries("RECORD_HEADS", cpus)
+            .map_max_entries("DISPATCH_RECORDS", cpus * RECORDS_PER_CPU as u32)
             .load(dispatcher_user::objects::FRONT)
             .expect("the object loads");
         let mut program = Self { ebpf, slow_path: None, members: [Members::default(), Members::default()] };
@@ -149,10 +165,68 @@ impl Program {
                 services.insert(key, entry, 0).unwrap();
             }
         }
+        self.set_choice(&[SERVER]);
         self.set_two_arm(false);
         self.set_server(true);
         self.set_out(true);
         self.set_slow_path(true);
+    }
+
+    /// Clears what the program chooses by, to be published as the control plane does.
+    pub(crate) fn choices(&self) -> Choices {
+        published::choices(&self.ebpf)
+    }
+
+    /// Gives a server a MAC address.
+    pub(crate) fn set_usable(&mut self, server: u16) {
+        let entry = ServerEntry { mac: SERVER_MAC, source_mac: FRONT_MAC, usable: 1 };
+        self.array("SERVERS").set(server.into(), entry, 0).unwrap();
+    }
+
+    /// Publishes the servers that the program may choose, by turns.
+    pub(crate) fn set_choice(&mut self, servers: &[u16]) {
+        let state = choice::State { kind: choice::kind::ROUND_ROBIN, half: 0, count: servers.len() as u16 };
+        let service = ServiceChoice {
+            valid_until_us: u64::MAX,
+            t_load_us: 1,
+            load_limit_us: u64::MAX,
+            mean_us: WORK_US.into(),
+            state: state.word(),
+            ..ServiceChoice::default()
+        };
+        let mut candidates = [0; MAX_SERVERS];
+        for (place, server) in candidates.iter_mut().zip(servers) {
+            *place = Candidate { server: *server, ..Candidate::default() }.word();
+        }
+        let mut map: Array<_, [u64; MAX_SERVERS]> = self.array("CANDIDATES");
+        map.set(state.index(OWNER), candidates, 0).unwrap();
+        let mut map: Array<_, [u64; 8]> = self.array("SERVICE_CHOICES");
+        map.set(OWNER.into(), service.words(), 0).unwrap();
+    }
+
+    fn array<T: Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
+        Array::try_from(self.ebpf.map_mut(name).unwrap()).unwrap()
+    }
+
+    /// What the program has told of dispatches: how often, and the latest one of a CPU.
+    pub(crate) fn dispatches(&mut self) -> (u64, DispatchRecord) {
+        let mut told = (0, DispatchRecord::default());
+        for cpu in 0..nr_cpus().unwrap() as u32 {
+            let [count, ..] = self.array::<[u64; 8]>("RECORD_HEADS").get(&cpu, 0).unwrap();
+            if count > told.0 {
+                let ring = RECORDS_PER_CPU as u32;
+                let latest = cpu * ring + (count - 1) as u32 % ring;
+                let words = self.array("DISPATCH_RECORDS").get(&latest, 0).unwrap();
+                told.1 = DispatchRecord::from_words(words);
+            }
+            told.0 += count;
+        }
+        told
+    }
+
+    /// What was added to the server's account.
+    pub(crate) fn account(&mut self) -> u64 {
+        self.array::<[u64; 8]>("ACCOUNTS").get(&SERVER.into(), 0).unwrap()[0]
     }
 
     pub(crate) fn set_two_arm(&mut self, two_arm: bool) {
@@ -164,6 +238,11 @@ impl Program {
             mss_ipv4: MSS_IPV4,
             mss_ipv6: MSS_IPV6,
             two_arm: two_arm as u32,
+            class_cache_key: CLASS_CACHE_KEY,
+            class_cache_generation: GENERATION,
+            head_limit: HEAD_LIMIT as u32,
+            mtu: MTU,
+            reserved: 0,
         };
         let mut map: Array<_, FrontSettings> =
             Array::try_from(self.ebpf.map_mut("SETTINGS").unwrap()).unwrap();
@@ -258,6 +337,15 @@ impl Program {
                 map.set((start + number) as u32, new, 0).unwrap();
             }
         }
+    }
+
+    /// Leaves one entry in the class cache, or none.
+    pub(crate) fn set_class_cache(&mut self, entry: Option<(u64, CachedClass)>) {
+        replace(&mut self.map("CLASS_CACHE"), entry);
+    }
+
+    pub(crate) fn class_cache(&mut self) -> HashMap<&mut MapData, u64, CachedClass> {
+        self.map("CLASS_CACHE")
     }
 
     /// What is known of a source: its rate and its open flows.

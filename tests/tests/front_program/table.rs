@@ -4,6 +4,7 @@ use std::array;
 
 use dispatcher_common::{
     admission::{PriorityStats, SourceRate},
+    class_cache::CachedClass,
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
     limits::PRIORITIES,
@@ -84,6 +85,8 @@ pub(crate) struct Case {
     pub(crate) world: World,
     pub(crate) scene: Scene,
     pub(crate) filter: Option<Filter>,
+    /// The only entry of the class cache.
+    pub(crate) cached: Option<(u64, CachedClass)>,
     pub(crate) frame: Vec<u8>,
     pub(crate) action: u32,
     pub(crate) counters: Vec<FrontCounter>,
@@ -136,6 +139,7 @@ impl Case {
             world: World::Usual,
             scene: Scene::default(),
             filter: None,
+            cached: None,
             frame,
             action,
             counters: counters.into(),
@@ -145,6 +149,11 @@ impl Case {
 
     pub(crate) fn with_filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
+        self
+    }
+
+    pub(crate) fn with_cached(mut self, key: u64, cached: CachedClass) -> Self {
+        self.cached = Some((key, cached));
         self
     }
 
@@ -218,6 +227,7 @@ fn prepare(program: &mut Program, family: Family, case: &Case) {
     program.set_server(world != World::ServerWithoutMac);
     program.set_slow_path(world != World::NoSlowPath);
     program.set_scene(family, &case.scene);
+    program.set_class_cache(case.cached);
     program.clear_filters();
     let mut filters = program.filters();
     if let Some(filter) = case.filter {

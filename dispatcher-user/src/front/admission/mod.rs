@@ -167,6 +167,11 @@ impl Admission {
         self.services[owner].tallies.of(priority.get()).admit();
     }
 
+    /// Counts a flow as admitted that the kernel's program dispatched, and counted as open.
+    pub fn learnt(&self, owner: usize, priority: Priority) {
+        self.services[owner].tallies.of(priority.get()).admit();
+    }
+
     /// Counts a first request as refused, and says how to say no.
     #[must_use]
     pub fn refused(&self, owner: usize, priority: Priority) -> Refusal {

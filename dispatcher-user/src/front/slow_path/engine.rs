@@ -36,6 +36,7 @@ use dispatcher_core::{
 
 use super::{
     answer::Answer,
+    class_cache::{ClassCache, Found},
     collect::{Collection, Destination, Limits, window},
     frame::{ETHERNET_LEN, Frame, ROOM, flags, set_macs, source_mac},
     outbox::{Outbox, Side},
@@ -45,7 +46,7 @@ use super::{
 use crate::front::{
     FilterTable,
     counters::ControlCounters,
-    dispatch::{Decision, Dispatch, Judgement, Refusal},
+    dispatch::{Decision, Dispatch, Judgement, Known, Refusal},
 };
 
 /// The filter-table as the engine needs it.
@@ -87,10 +88,18 @@ pub(super) struct Link {
     pub(super) mac: [u8; 6],
 }
 
+/// Where the engines write.
+pub(super) struct Tables {
+    pub(super) filters: Arc<dyn Filters>,
+    /// `None` when it is off.
+    pub(super) class_cache: Option<ClassCache>,
+}
+
 /// What the engines of all queues share: a flow may change its queue.
 pub(super) struct Shared {
     pub(super) dispatch: Arc<dyn Dispatch>,
     pub(super) filters: Arc<dyn Filters>,
+    class_cache: Option<ClassCache>,
     pub(super) counters: Arc<ControlCounters>,
     ticket_key: SipKey,
     /// Longest frame above Ethernet.
@@ -109,7 +118,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         dispatch: Arc<dyn Dispatch>,
-        filters: Arc<dyn Filters>,
+        tables: Tables,
         counters: Arc<ControlCounters>,
         ticket_key: SipKey,
         link: Link,
@@ -117,7 +126,8 @@ impl Shared {
     ) -> Self {
         Self {
             dispatch,
-            filters,
+            filters: tables.filters,
+            class_cache: tables.class_cache,
             counters,
             ticket_key,
             mtu: link.mtu,
@@ -145,9 +155,9 @@ impl Shared {
     fn choose(&self, service: u16, tuple: &Tuple, head: &RequestHead<'_>) -> Choice {
         let client = SocketAddr::new(tuple.client.into(), u16::from_be(tuple.client_port_be));
         match self.dispatch.dispatch(service, client, head) {
-            Judgement::Dispatched(Decision { server, class, priority, entry, evict_below }) => {
+            Judgement::Dispatched(Decision { server, class, priority, entry, evict_below, known }) => {
                 if entry.usable != 0 {
-                    Choice::To(Destination { server, class, priority, entry }, evict_below)
+                    Choice::To(Destination { server, class, priority, entry }, evict_below, known)
                 } else {
                     self.dispatch.closed(service, priority);
                     Choice::Answer(Answer::NoServer)
@@ -182,8 +192,8 @@ impl Shared {
 
 /// What becomes of a request.
 enum Choice {
-    /// To a server, in the place of a flow below this priority if one is given.
-    To(Destination, Option<u8>),
+    /// To a server, in the place of a flow below this priority if one is given; and what the class cache may be told.
+    To(Destination, Option<u8>, Option<Known>),
     Answer(Answer),
     Reset,
     Drop,
@@ -289,11 +299,13 @@ pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     /// Filters to be written once this batch's frames are sent.
     updates: Updates,
+    /// Classes to be put into the class cache then.
+    found: Found,
 }
 
 impl Engine {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, updates: Updates::default() }
+        Self { shared, updates: Updates::default(), found: Found::default() }
     }
 
     /// Deals with one frame. `buffer` is [`ROOM`] bytes, the last of them the metadata, and the frame. Built frames go to
@@ -310,11 +322,23 @@ impl Engine {
         }
     }
 
-    /// Writes the filters of the frames that were sent.
+    /// Writes the filters of the frames that were sent, and what they have shown of classes.
     pub(super) fn flush(&mut self) {
         let failed = self.updates.write(&*self.shared.filters);
         if failed > 0 {
             self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed as u64);
+        }
+        if let Some(cache) = &self.shared.class_cache {
+            let written = self.found.write(cache);
+            self.shared.counters.add(ControlCounter::ClassCached, written.done);
+            self.shared.counters.add(ControlCounter::ClassCacheFailed, written.failed);
+        }
+    }
+
+    /// Notes what a request has shown, for the class cache.
+    fn remember(&mut self, payload: &[u8], known: Option<Known>, now: Now) {
+        if let (Some(cache), Some(known)) = (&self.shared.class_cache, known) {
+            self.found.note(cache, payload, self.shared.head_limit, &known, now.ns);
         }
     }
 
@@ -323,7 +347,8 @@ impl Engine {
         let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
         let answer = match parse_head(payload, self.shared.head_limit) {
             Parsed::Complete(head) => match self.shared.choose(arrival.meta.service, &frame.tuple, &head) {
-                Choice::To(to, evict_below) => {
+                Choice::To(to, evict_below, known) => {
+                    self.remember(payload, known, now);
                     self.make_room(&arrival.key, evict_below, outbox);
                     return self.hand_off(arrival, &to, buffer, now);
                 }

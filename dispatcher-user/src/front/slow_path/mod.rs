@@ -5,6 +5,7 @@
 //! already send frames to the XSKS map with `SlowPathMeta` before them.
 
 mod answer;
+mod class_cache;
 mod collect;
 mod engine;
 #[cfg(test)]
@@ -33,8 +34,9 @@ use dispatcher_common::siphash::SipKey;
 use thiserror::Error;
 
 use super::{FilterTable, counters::ControlCounters, dispatch::Dispatch, interface::Interface};
+pub use class_cache::ClassCache;
 use collect::Limits;
-use engine::{Engine, Link, Shared};
+use engine::{Engine, Link, Shared, Tables};
 use queue::Queue;
 use server_side::ServerSide;
 use socket::{OpenError, QueueSocket};
@@ -107,6 +109,7 @@ impl SlowPath {
         options: &SlowPathOptions,
         mut insert: impl FnMut(u32, BorrowedFd<'_>) -> io::Result<()>,
         filters: FilterTable,
+        class_cache: Option<ClassCache>,
         dispatch: Arc<dyn Dispatch>,
         counters: Arc<ControlCounters>,
     ) -> Result<Self, SlowPathError> {
@@ -117,8 +120,8 @@ impl SlowPath {
             max_flows: options.max_collecting,
             max_memory_bytes: options.collect_memory_bytes,
         };
-        let shared =
-            Arc::new(Shared::new(dispatch, Arc::new(filters), counters, options.ticket_key, link, limits));
+        let tables = Tables { filters: Arc::new(filters), class_cache };
+        let shared = Arc::new(Shared::new(dispatch, tables, counters, options.ticket_key, link, limits));
         let mut slow_path = Self { stop: Arc::default(), running: Arc::default(), threads: Vec::new() };
         for queue in 0..options.queues {
             let socket = open(options, queue)?;

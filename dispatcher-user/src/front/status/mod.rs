@@ -116,8 +116,7 @@ impl Answer for Status {
 
 impl Status {
     fn server_rows(&self) -> Reply {
-        let mut state = self.model.lock();
-        state.cluster.advance(self.model.now());
+        let state = self.model.current();
         let rows = self.servers.iter().zip(state.cluster.servers());
         Reply::of(rows.map(|(config, server)| self.server_row(&state, config, server)))
     }
@@ -165,7 +164,7 @@ impl Status {
     }
 
     fn bind_table(&self) -> Reply {
-        let state = self.model.lock();
+        let state = self.model.current();
         let services = self.model.services().iter().zip(&state.policies);
         Reply::of(services.flat_map(|(service, policy)| {
             let weights = self.weight_rows(service, policy.as_ref());

@@ -151,7 +151,7 @@ impl Engine {
             Parsed::Partial => Outcome::Incomplete,
             Parsed::Refused(refusal) => Outcome::Answered(Answer::for_status(refusal.status())),
             Parsed::Complete(request) => match self.shared.choose(service, &head.template.tuple, &request) {
-                Choice::To(to, evict_below) => Outcome::Dispatched(to, evict_below),
+                Choice::To(to, evict_below, _) => Outcome::Dispatched(to, evict_below),
                 Choice::Answer(answer) => Outcome::Answered(answer),
                 // Its bytes are acknowledged: silence would be for ever.
                 Choice::Reset | Choice::Drop => Outcome::Reset,

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
-use dispatcher_common::syn_options::MSS_TABLE;
+use dispatcher_common::{class_cache::CachedClass, head_scan, syn_options::MSS_TABLE};
 use dispatcher_core::{admission::Victim, http::RequestHead, ids::Priority};
 use proptest::prelude::*;
 
@@ -11,6 +11,7 @@ use super::*;
 use crate::front::{
     dispatch::Decision,
     slow_path::{
+        class_cache::Entries,
         fixture::{CLIENT_MAC, ENTRY, FRONT_MAC, Shape},
         frame::{TCP_LEN, Timestamps},
     },
@@ -20,6 +21,8 @@ const KEY: SipKey = SipKey { k0: 3, k1: 4 };
 const SERVICE: u16 = 5;
 const REQUEST: &[u8] = b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n";
 const MS: u64 = 1_000_000;
+const CACHE_KEY: SipKey = SipKey { k0: 5, k1: 6 };
+const GENERATION: u32 = 2;
 
 #[derive(Default)]
 struct Table(Mutex<HashMap<FlowKey, Filter>>);
@@ -39,6 +42,17 @@ impl Filters for Table {
 
     fn delete(&self, key: &FlowKey) -> io::Result<bool> {
         Ok(self.0.lock().unwrap().remove(key).is_some())
+    }
+}
+
+/// A class cache in memory that takes a batch of one entry.
+#[derive(Default)]
+struct Classes(Mutex<HashMap<u64, CachedClass>>);
+
+impl Entries for Classes {
+    fn insert(&self, keys: &[u64], classes: &[CachedClass]) -> usize {
+        self.0.lock().unwrap().insert(keys[0], classes[0]);
+        keys.len() - 1
     }
 }
 
@@ -64,7 +78,8 @@ impl Dispatch for ToSeven {
         }
         self.open.fetch_add(1, Ordering::Relaxed);
         let evict_below = (head.path == "/better").then_some(2);
-        Judgement::Dispatched(Decision { server: 7, class: 9, priority: 2, entry: ENTRY, evict_below })
+        let known = Some(Known { owner: 3, target: 4711, class: 9 });
+        Judgement::Dispatched(Decision { server: 7, class: 9, priority: 2, entry: ENTRY, evict_below, known })
     }
 
     fn refusal(&self, _: u16, _: u8) -> Refusal {
@@ -105,6 +120,7 @@ impl Dispatch for ToSeven {
 struct World {
     engines: [Engine; 2],
     table: Arc<Table>,
+    classes: Arc<Classes>,
     counters: Arc<ControlCounters>,
     dispatch: Arc<ToSeven>,
     outbox: Outbox,
@@ -155,11 +171,16 @@ impl World {
         let (table, counters) = (Arc::<Table>::default(), Arc::<ControlCounters>::default());
         let dispatch = Arc::<ToSeven>::default();
         let link = Link { mtu: 1500, mac: FRONT_MAC };
-        let shared =
-            Arc::new(Shared::new(dispatch.clone(), table.clone(), counters.clone(), KEY, link, limits));
+        let classes = Arc::<Classes>::default();
+        let tables = Tables {
+            filters: table.clone(),
+            class_cache: Some(ClassCache::of(classes.clone(), CACHE_KEY, GENERATION)),
+        };
+        let shared = Arc::new(Shared::new(dispatch.clone(), tables, counters.clone(), KEY, link, limits));
         Self {
             engines: [Engine::new(shared.clone()), Engine::new(shared)],
             table,
+            classes,
             counters,
             dispatch,
             outbox: Outbox::default(),
@@ -859,6 +880,52 @@ fn segments_whose_beginning_nobody_knows_are_dropped() {
         assert!(world.given(0, &part(REQUEST, 20, 30), kind).is_empty());
     }
     world.assert_counts(&[(ControlCounter::PendingLost, 3)]);
+}
+
+#[test]
+fn a_request_that_comes_twice_is_told_to_the_class_cache() {
+    let mut world = World::new();
+    let from = |client_port| Shape { client_port, ..Shape::request(REQUEST) };
+    world.client(&from(1));
+    assert!(world.classes.0.lock().unwrap().is_empty(), "once is not enough");
+    world.client(&from(2));
+    let key = head_scan::key_of(&CACHE_KEY, 3, REQUEST, limits().head_limit).unwrap();
+    let class = CachedClass { target: 4711, generation: GENERATION, class: 9, reserved: 0 };
+    assert_eq!(*world.classes.0.lock().unwrap(), HashMap::from([(key, class)]));
+    world.client(&from(3));
+    world.assert_counts(&[(ControlCounter::Dispatched, 3), (ControlCounter::ClassCached, 1)]);
+    world.now.ns += 2_000 * MS;
+    world.client(&from(4));
+    world.assert_counts(&[(ControlCounter::Dispatched, 4), (ControlCounter::ClassCached, 2)]);
+}
+
+#[test]
+fn a_class_that_cannot_be_remembered_is_counted() {
+    let mut world = World::new();
+    for port in 1..=4 {
+        let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", port % 2).into_bytes();
+        world.unflushed(0, &Shape { client_port: port, ..Shape::request(&head) });
+    }
+    world.engines[0].flush();
+    world.assert_counts(&[
+        (ControlCounter::Dispatched, 4),
+        (ControlCounter::ClassCached, 1),
+        (ControlCounter::ClassCacheFailed, 1),
+    ]);
+}
+
+#[test]
+fn what_is_not_dispatched_or_unusual_is_not_told_to_the_class_cache() {
+    let mut world = World::new();
+    let body: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    for (port, head) in
+        [(1, &b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"[..]), (4, body), (7, b"GET / HTTP/1.0\r\n\r\n")]
+    {
+        for again in 0..2 {
+            world.client(&Shape { client_port: port + again, ..Shape::request(head) });
+        }
+    }
+    assert!(world.classes.0.lock().unwrap().is_empty());
 }
 
 #[test]

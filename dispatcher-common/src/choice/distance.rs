@@ -1,13 +1,12 @@
 //! Weighted rendezvous hashing: every target has a distance from every server, and is at home where distance by weight is least.
 //! Then each server is home to the part of all targets that is its part of the weights, and when a weight changes only targets
-//! from or to its server move. Owns the distance; weights are `weighted`'s.
+//! from or to its server move. Owns the distance; weights are `super::weighted`'s.
 //!
 //! Source: D. Thaler, C. Ravishankar, *Using Name-Based Mappings to Increase Hit Rates*, 1998, with the weights of C. Schindelhauer,
 //! G. Schomaker, *Weighted Distributed Hash Tables*, SPAA 2005, by logarithms. Those are whole numbers here, so that every
 //! machine chooses alike.
 
-use super::spread::spread;
-use crate::ids::ServerId;
+use super::spread;
 
 /// Fractional bits of a distance.
 const FRACTION: u32 = 24;
@@ -19,19 +18,38 @@ const PARTS: usize = 256;
 static LOGARITHMS: [u32; PARTS + 1] = logarithms();
 
 /// A distance of exponential distribution, up to 64 with 24 fractional bits: −log2 of a hash that is taken as a fraction.
-pub(super) fn distance(target: u64, server: ServerId) -> u64 {
+#[inline(always)]
+#[must_use]
+pub fn distance(target: u64, server: u16) -> u64 {
     // Of two zeros one is lost, which is as rare as it is harmless.
-    minus_log2(spread(target, server.0.into()) | 1)
+    minus_log2(spread(target, server as u64) | 1)
 }
 
+#[inline(always)]
 fn minus_log2(fraction: u64) -> u64 {
-    let octave = fraction.leading_zeros();
+    let octave = match fraction >> 56 {
+        0 => fraction.leading_zeros(),
+        first => LEADING_ZEROS[first as usize % PARTS] as u32,
+    };
     let mantissa = fraction << octave;
     let part = (mantissa >> 55) as usize % PARTS;
     let rest = mantissa >> (55 - FRACTION) & ((1 << FRACTION) - 1);
-    let (low, high) = (u64::from(LOGARITHMS[part]), u64::from(LOGARITHMS[part + 1]));
+    let (low, high) = (LOGARITHMS[part] as u64, LOGARITHMS[part + 1] as u64);
     let logarithm = low + (((high - low) * rest) >> FRACTION);
-    (u64::from(octave + 1) << FRACTION) - logarithm
+    ((octave as u64 + 1) << FRACTION) - logarithm
+}
+
+/// Of a byte. eBPF has no instruction for them, and one load is less than the thirty steps without.
+static LEADING_ZEROS: [u8; PARTS] = leading_zeros();
+
+const fn leading_zeros() -> [u8; PARTS] {
+    let mut table = [8; PARTS];
+    let mut byte = 1;
+    while byte < PARTS {
+        table[byte] = (byte as u8).leading_zeros() as u8;
+        byte += 1;
+    }
+    table
 }
 
 /// Bit by bit: a number is squared, and whenever that passes 2 the next bit of its logarithm is 1.
@@ -75,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_weight_of_three_is_home_to_three_in_four() {
-        let home = |target| distance(target, ServerId(0)) > distance(target, ServerId(1)) / 3;
+        let home = |target| distance(target, 0) > distance(target, 1) / 3;
         let share = (0..40_000).filter(|&target| home(target)).count();
         assert!((29_600..30_400).contains(&share), "{share}");
     }

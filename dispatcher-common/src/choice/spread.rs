@@ -3,7 +3,9 @@
 
 /// The output number `index` of SplitMix64 with the seed `key` (Steele, Lea, Flood, *Fast Splittable Pseudorandom
 /// Number Generators*, OOPSLA 2014): every bit of both moves half of the result's.
-pub(super) fn spread(key: u64, index: u64) -> u64 {
+#[inline(always)]
+#[must_use]
+pub const fn spread(key: u64, index: u64) -> u64 {
     let gamma = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut z = key.wrapping_add(gamma);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

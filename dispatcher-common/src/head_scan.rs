@@ -1,0 +1,362 @@
+//! The scan of a request's head by which the class cache is filled and asked. It runs in the front-end's program and in the
+//! control plane, word by word, over the same bytes.
+//!
+//! It accepts less than the slow path's parser: what it accepts is whole, has one `Host` and no body, and its field lines are
+//! beyond doubt. The request's line and the host are not judged but hashed, all bytes of them: an entry of the cache exists only
+//! if the parser has accepted just these. So whoever finds one knows what the parser would say.
+
+use crate::siphash::{SipKey, SipStream};
+
+/// Bytes of a word.
+pub const WORD: usize = size_of::<u64>();
+
+/// Words that are looked at together.
+pub const BLOCK: usize = 4;
+
+/// The bytes that a head is at the beginning of, as little-endian words.
+pub trait Words {
+    /// The word at an offset; zeroes stand for what is after the end. `None` where there is nothing more.
+    fn word(&self, at: u64) -> Option<u64>;
+
+    /// Some words at an offset, if there are as many.
+    fn block(&self, at: u64) -> Option<[u64; BLOCK]>;
+}
+
+/// Most field lines, as many as the slow path's parser takes.
+pub const MAX_FIELDS: u32 = 100;
+
+/// Steps that suffice for any head in a segment of 1500 bytes: each field line takes two at least.
+pub const MAX_STEPS: u32 = 256;
+
+/// What a step leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to look at.
+    More,
+    /// The head ends, and all of it is as it should be.
+    End,
+    /// Not a head that the scan accepts.
+    Unusual,
+}
+
+/// Where the scan is.
+mod place {
+    /// In the request's line.
+    pub(super) const REQUEST: u32 = 0;
+    /// At the CR that ends a line.
+    pub(super) const LINE: u32 = 1;
+    /// In a field's name.
+    pub(super) const NAME: u32 = 2;
+    /// In a field's value.
+    pub(super) const VALUE: u32 = 3;
+    /// In the value of `Host`.
+    pub(super) const HOST: u32 = 4;
+}
+
+const CR: u8 = b'\r';
+const TAB: u8 = b'\t';
+const CR_LF: u16 = u16::from_le_bytes(*b"\r\n");
+
+/// Bytes of a line's beginning that are its end before.
+const CR_LF_LEN: u64 = 2;
+
+/// A scan under way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HeadScan {
+    hash: SipStream,
+    /// Offset of the next word.
+    at: u64,
+    /// Where what is scanned now began: the line, a name, the host.
+    start: u64,
+    /// First six bytes of the field's name, in lower case.
+    name: u64,
+    /// One of [`place`].
+    place: u32,
+    /// Field lines so far.
+    fields: u32,
+    request_len: u32,
+    /// 0 until there was a `Host`.
+    host_len: u32,
+}
+
+impl HeadScan {
+    /// A scan of the head that begins at an offset.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(key: &SipKey, start: u64) -> Self {
+        Self {
+            hash: SipStream::new(key),
+            at: start,
+            start,
+            name: 0,
+            place: place::REQUEST,
+            fields: 0,
+            request_len: 0,
+            host_len: 0,
+        }
+    }
+
+    /// Goes on.
+    #[inline(always)]
+    pub fn step(&mut self, words: &impl Words) -> Step {
+        let step = match self.place {
+            place::VALUE => self.value(words),
+            place::REQUEST => self.request(words),
+            place::LINE => self.line(words),
+            place::NAME => self.name(words),
+            _ => self.host(words),
+        };
+        step.unwrap_or(Step::Unusual)
+    }
+
+    /// The key in the class cache of a configured service, once the head has ended.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(&self, service: u8) -> u64 {
+        let (request_len, host_len) = (self.request_len as u64, self.host_len as u64);
+        // Both parts were padded to words, one at least; their lengths tell where each ends.
+        let words = request_len / WORD as u64 + host_len / WORD as u64 + 2;
+        let rest = service as u64 | request_len << 8 | host_len << 24;
+        self.hash.finish(rest, words * WORD as u64 + 7)
+    }
+
+    #[inline(always)]
+    fn request(&mut self, words: &impl Words) -> Option<Step> {
+        if self.absorb(words)? {
+            self.request_len = (self.at - self.start) as u32;
+            if self.request_len == 0 {
+                return None;
+            }
+        }
+        Some(Step::More)
+    }
+
+    #[inline(always)]
+    fn host(&mut self, words: &impl Words) -> Option<Step> {
+        if self.absorb(words)? {
+            self.host_len = (self.at - self.start) as u32;
+            if self.host_len == 0 {
+                return None;
+            }
+        }
+        Some(Step::More)
+    }
+
+    /// Hashes text; says whether its line ends.
+    #[inline(always)]
+    fn absorb(&mut self, words: &impl Words) -> Option<bool> {
+        let mut hash = self.hash;
+        for _ in 0..BLOCK {
+            let word = words.word(self.at)?;
+            let controls = controls(word);
+            if controls != 0 {
+                let first = First::of(controls);
+                hash.absorb(word & first.below);
+                self.hash = hash;
+                self.at += first.count;
+                self.place = place::LINE;
+                return (first.byte(word) == CR).then_some(true);
+            }
+            hash.absorb(word);
+            self.at += WORD as u64;
+        }
+        self.hash = hash;
+        Some(false)
+    }
+
+    #[inline(always)]
+    fn value(&mut self, words: &impl Words) -> Option<Step> {
+        if let Some([a, b, c, d]) = words.block(self.at)
+            && controls(a) | controls(b) | controls(c) | controls(d) == 0
+        {
+            self.at += (BLOCK * WORD) as u64;
+            return Some(Step::More);
+        }
+        for _ in 0..BLOCK {
+            let word = words.word(self.at)?;
+            let controls = controls(word);
+            if controls != 0 {
+                return self.value_end(word, First::of(controls));
+            }
+            self.at += WORD as u64;
+        }
+        Some(Step::More)
+    }
+
+    #[inline(always)]
+    fn value_end(&mut self, word: u64, first: First) -> Option<Step> {
+        self.at += first.count;
+        match first.byte(word) {
+            CR => self.place = place::LINE,
+            TAB => self.at += 1,
+            _ => return None,
+        }
+        Some(Step::More)
+    }
+
+    /// Between two lines: the head ends, or a field begins.
+    #[inline(always)]
+    fn line(&mut self, words: &impl Words) -> Option<Step> {
+        let word = words.word(self.at)?;
+        if word as u16 != CR_LF {
+            return None;
+        }
+        let rest = word >> (8 * CR_LF_LEN);
+        if rest as u16 == CR_LF {
+            return (self.host_len != 0).then_some(Step::End);
+        }
+        self.fields += 1;
+        if self.fields > MAX_FIELDS {
+            return None;
+        }
+        self.start = self.at + CR_LF_LEN;
+        self.name = rest | LOWER;
+        // The two zeroes at the end are no name.
+        let first = First::of(!names(rest) & HIGH);
+        if first.count == WORD as u64 - CR_LF_LEN {
+            self.at += WORD as u64;
+            return self.name(words);
+        }
+        self.at = self.start;
+        self.colon(rest, first)
+    }
+
+    #[inline(always)]
+    fn name(&mut self, words: &impl Words) -> Option<Step> {
+        let word = words.word(self.at)?;
+        let others = !names(word) & HIGH;
+        if others == 0 {
+            self.at += WORD as u64;
+            self.place = place::NAME;
+            return Some(Step::More);
+        }
+        self.colon(word, First::of(others))
+    }
+
+    /// At the first byte that is not in a name.
+    #[inline(always)]
+    fn colon(&mut self, word: u64, first: First) -> Option<Step> {
+        if first.byte(word) != b':' {
+            return None;
+        }
+        let colon = self.at + first.count;
+        let len = colon - self.start;
+        self.at = colon + 1;
+        self.place = place::VALUE;
+        match len {
+            0 => return None,
+            4 if self.name as u32 == u32::from_le_bytes(*b"host") => {
+                if self.host_len != 0 {
+                    return None;
+                }
+                self.start = self.at;
+                self.place = place::HOST;
+            }
+            // What tells of a body.
+            14 if self.begins(*b"conten\0\0") => return None,
+            17 if self.begins(*b"transf\0\0") => return None,
+            _ => {}
+        }
+        Some(Step::More)
+    }
+
+    #[inline(always)]
+    fn begins(&self, name: [u8; 8]) -> bool {
+        const SIX_BYTES: u64 = 0xffff_ffff_ffff;
+        self.name & SIX_BYTES == u64::from_le_bytes(name)
+    }
+}
+
+/// A one in each byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each byte.
+const HIGH: u64 = 0x80 * ONES;
+/// What makes letters lower case.
+const LOWER: u64 = 0x20 * ONES;
+
+/// The first byte that a mask with [`HIGH`] bits marks.
+struct First {
+    /// All bits of the bytes before it.
+    below: u64,
+    /// How many bytes are before it.
+    count: u64,
+}
+
+impl First {
+    /// Of a mask that is not zero.
+    #[inline(always)]
+    const fn of(mask: u64) -> Self {
+        let below = ((mask & mask.wrapping_neg()) >> 7).wrapping_sub(1);
+        Self { below, count: (below & ONES).wrapping_mul(ONES) >> 56 }
+    }
+
+    #[inline(always)]
+    const fn byte(&self, word: u64) -> u8 {
+        (word >> ((8 * self.count) & 63)) as u8
+    }
+}
+
+/// Marks zero bytes; after the first, others may be marked, too.
+#[inline(always)]
+const fn zeroes(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGH
+}
+
+/// Marks control characters; after the first, others may be marked, too.
+#[inline(always)]
+const fn controls(word: u64) -> u64 {
+    const DELETE: u64 = 0x7f * ONES;
+    word.wrapping_sub(0x20 * ONES) & !word & HIGH | zeroes(word ^ DELETE)
+}
+
+/// Marks letters, digits, dashes and dots: what field names are made of, and all of them tokens. After the first byte that is
+/// none, others may be marked wrongly.
+#[inline(always)]
+const fn names(word: u64) -> u64 {
+    let lower = word | LOWER;
+    let letters = from(lower, b'a') & !from(lower, b'z' + 1);
+    let others = from(word, b'-') & !from(word, b'9' + 1) & !zeroes(word ^ (b'/' as u64 * ONES));
+    (letters | others) & !word
+}
+
+/// Marks bytes from one on, if none is above 0x7f.
+#[inline(always)]
+const fn from(word: u64, byte: u8) -> u64 {
+    word.wrapping_add((0x80 - byte as u64) * ONES)
+}
+
+/// The key of a head in the class cache, for whoever has all its bytes. `bytes` may go on after the head, `limit` is the longest
+/// head. `None` for a head that the scan does not accept.
+#[must_use]
+pub fn key_of(key: &SipKey, service: u8, bytes: &[u8], limit: usize) -> Option<u64> {
+    let bytes = Slice(bytes.get(..limit).unwrap_or(bytes));
+    let mut scan = HeadScan::new(key, 0);
+    for _ in 0..MAX_STEPS {
+        match scan.step(&bytes) {
+            Step::More => {}
+            Step::End => return Some(scan.key(service)),
+            Step::Unusual => return None,
+        }
+    }
+    None
+}
+
+/// Bytes of user space.
+struct Slice<'a>(&'a [u8]);
+
+impl Words for Slice<'_> {
+    fn word(&self, at: u64) -> Option<u64> {
+        let rest = self.0.get(at as usize..).filter(|rest| !rest.is_empty())?;
+        let mut word = [0; WORD];
+        let len = rest.len().min(WORD);
+        word[..len].copy_from_slice(&rest[..len]);
+        Some(u64::from_le_bytes(word))
+    }
+
+    fn block(&self, at: u64) -> Option<[u64; BLOCK]> {
+        let (words, _) = self.0.get(at as usize..)?.as_chunks::<WORD>();
+        let words = words.first_chunk::<BLOCK>()?;
+        Some(words.map(u64::from_le_bytes))
+    }
+}
