@@ -38,6 +38,7 @@ pub struct RigBuilder {
     instance: String,
     servers: usize,
     two_arm: bool,
+    straight: bool,
     dispatcher: Option<PathBuf>,
     nginx_workers: usize,
     slowable: bool,
@@ -94,6 +95,15 @@ impl RigBuilder {
         self
     }
 
+    /// Joins client, front-end and servers without switches, which real hosts do not pay for; the front-end has two interfaces then,
+    /// and so has the client: responses come in by the second.
+    #[must_use]
+    pub fn straight(mut self) -> Self {
+        self.two_arm = true;
+        self.straight = true;
+        self
+    }
+
     /// The `dispatcher` binary; else the environment's DISPATCHER_BIN, else target/release/dispatcher.
     #[must_use]
     pub fn dispatcher(mut self, path: impl Into<PathBuf>) -> Self {
@@ -135,7 +145,7 @@ impl RigBuilder {
     /// If not root, or a program or a feature of the kernel is missing; nothing is left then.
     pub fn start(self) -> Result<Rig> {
         ensure!(Uid::effective().is_root(), "the rig makes network namespaces: run it as root");
-        let plan = Plan::new(&self.instance, self.servers, self.two_arm)?;
+        let plan = Plan { straight: self.straight, ..Plan::new(&self.instance, self.servers, self.two_arm)? };
         let lock = Lock::take(&self.instance)?;
         leftovers::remove(&self.instance)?;
         let hosts =
@@ -165,6 +175,7 @@ impl Rig {
             instance: instance.to_owned(),
             servers: 3,
             two_arm: false,
+            straight: false,
             dispatcher: None,
             nginx_workers: 1,
             slowable: false,

@@ -5,8 +5,12 @@
 //! back to the client (direct return): the front-end sends requests out of eth1, answers never meet it. Reports
 //! go to eth1's address, so the trunk carries nothing towards the servers but what a test sends to a server's own address.
 //!
+//! Straight: without a switch, see `straight`.
+//!
 //! Checksums: what enters the front-end must be complete, as XDP sends it on as it is, so the client's eth0 and
 //! the switch ports into the front-end run without TX checksum offload. Servers keep all offloads.
+
+mod straight;
 
 use std::{
     fmt::Write as _,
@@ -35,6 +39,9 @@ pub(crate) struct Links {
 pub(crate) fn build(plan: &Plan, links: Links) -> Result<()> {
     for name in plan.host_names() {
         add_namespace(&Host::new(plan, &name))?;
+    }
+    if plan.straight {
+        return straight::build(plan, links);
     }
     let switch = Host::new(plan, "switch");
     batch(&switch, &switch_lines(plan, &switch, &plugged_into(plan, "switch")))?;
