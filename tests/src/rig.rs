@@ -21,7 +21,7 @@ use crate::{
     host::Host,
     leftovers,
     lock::Lock,
-    nginx, pass,
+    nginx, nginx_proxy, pass,
     plan::Plan,
     process::Tracked,
     roles::{BackOptions, FrontOptions, back_text, front_text},
@@ -273,6 +273,24 @@ impl Rig {
         self.processes.insert("haproxy".to_owned(), process);
         let address = self.plan.address("front", crate::Family::V4);
         self.wait_for_port("front", "haproxy", &format!("{address}:{}", haproxy::PORT))
+    }
+
+    /// Starts nginx as a proxy on the front-end's host, at port 8081 of its own addresses.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub fn start_nginx_proxy(&mut self) -> Result<()> {
+        let run_dir = self.plan.run_dir();
+        let config = run_dir.join("front/nginx.conf");
+        fs::write(&config, nginx_proxy::text(&self.plan))?;
+        let host = self.host("front")?;
+        let mut command = host.command("/usr/sbin/nginx");
+        command.arg("-p").arg(run_dir.join("front")).arg("-c").arg(&config);
+        command.arg("-e").arg(run_dir.join("front/error.log"));
+        let process = Server { host, run_dir: &run_dir }.spawn("nginx", command)?;
+        self.processes.insert("nginx-proxy".to_owned(), process);
+        let address = self.plan.address("front", crate::Family::V4);
+        self.wait_for_port("front", "nginx-proxy", &format!("{address}:{}", nginx_proxy::PORT))
     }
 
     /// Ends a role (`front`, `server1`…) or `haproxy` by SIGTERM; after 5 s it is killed.
