@@ -18,6 +18,8 @@ pub struct HaproxyOptions {
     pub backend: String,
     /// At the end of each server's line.
     pub server: String,
+    /// At the end of the file: further frontends and backends.
+    pub more: String,
 }
 
 /// Where it listens, on the front-end's own addresses.
@@ -25,7 +27,7 @@ pub(crate) const PORT: u16 = 8080;
 
 pub(crate) fn text(plan: &Plan, options: &HaproxyOptions) -> String {
     let (v4, v6) = (plan.address("front", Family::V4), plan.address("front", Family::V6));
-    let HaproxyOptions { global, defaults, frontend, backend, server } = options;
+    let HaproxyOptions { global, defaults, frontend, backend, server, more } = options;
     let mut text = format!(
         "# Written by the rig.
 global
@@ -47,5 +49,5 @@ global
     for name in plan.server_names() {
         let _ = writeln!(text, "    server {name} {}:80 {server}", plan.address(&name, Family::V4));
     }
-    text
+    text + more
 }

@@ -42,6 +42,7 @@ pub struct RigBuilder {
     dispatcher: Option<PathBuf>,
     nginx_workers: usize,
     slowable: bool,
+    settings: Vec<(&'static str, &'static str)>,
     links: wiring::Links,
 }
 
@@ -132,6 +133,13 @@ impl RigBuilder {
         self
     }
 
+    /// A kernel setting of all hosts, as of `Host::sysctl`; sockets that are made before it is set do not always follow.
+    #[must_use]
+    pub fn setting(mut self, key: &'static str, value: &'static str) -> Self {
+        self.settings.push((key, value));
+        self
+    }
+
     /// RX queues of the front-end's interfaces; 1 unless set.
     #[must_use]
     pub fn front_queues(mut self, queues: usize) -> Self {
@@ -179,6 +187,7 @@ impl Rig {
             dispatcher: None,
             nginx_workers: 1,
             slowable: false,
+            settings: Vec::new(),
             links: wiring::Links { full_offloads: false, front_queues: 1 },
         }
     }
@@ -373,7 +382,7 @@ impl Rig {
             fs::create_dir_all(run_dir.join(name))?;
         }
         pass::mount_bpffs()?;
-        wiring::build(&self.plan, builder.links)?;
+        wiring::build(&self.plan, builder.links, &builder.settings)?;
         content::write_files(&run_dir.join("content/bytes"))?;
         for name in self.plan.server_names() {
             let host = self.host(&name)?;
