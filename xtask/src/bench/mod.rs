@@ -120,7 +120,11 @@ impl Runner {
                 .with_context(|| format!("cannot empty {}", directory.display()))?;
         }
         let mut command = workspace::cargo();
-        command.args(bench.arguments).env("DISPATCHER_RIG", "1").env("DISPATCHER_BIN", &self.dispatcher);
+        command.args(bench.arguments);
+        // The last tells tests that are benchmarks too to take their time.
+        command
+            .envs([("DISPATCHER_RIG", "1"), ("DISPATCHER_BENCH", "1")])
+            .env("DISPATCHER_BIN", &self.dispatcher);
         let status = command.status().context("cannot run cargo")?;
         ensure!(status.success(), "it ended with {status}");
         Ok(())
