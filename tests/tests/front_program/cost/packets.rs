@@ -24,8 +24,10 @@ use crate::{
 
 /// Filters in the table, half of each family but for one of each.
 const FILTERS: [u32; 3] = [2, 10_000, 1_000_000];
-/// Packets by a system call each, of as many clients where there are many filters.
-const PACKETS: u32 = 3_001;
+/// Packets by a system call each, in a round; of as many clients as packets where there are many filters.
+const ALONE: u32 = 512;
+/// Room for what first requests leave.
+const MANY: u32 = 16_384;
 /// Packets in a row by one system call.
 const IN_A_ROW: u32 = 200_000;
 
@@ -82,7 +84,7 @@ type Costs = Vec<Option<Spread>>;
 pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
     section.text(
         "**Kinds of packets**, net of an empty program. *Alone*: one packet by a system call, which restores it and leaves the caches \
-         to other work; with many filters every packet is of another client. *In a row*: many by one system call, restored by a \
+         to other work (mean of the middle half of 512); with many filters every packet is of another client. *In a row*: many by one system call, restored by a \
          program before that calls the measured one, net of the same before the empty program. First requests are measured up to the \
          redirect to their AF_XDP socket; each leaves a pending filter.",
     );
@@ -97,10 +99,14 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
     }
     section.table(table);
     for (name, most_ns) in [(KNOWN, MOST_KNOWN), (ANSWERED_SYN, MOST_SYN)] {
-        let of_kind = cases().zip(&costs).filter(|((kind, _), _)| kind.name == name);
-        let alone = of_kind.filter_map(|(_, costs)| Some(costs[0]?.median)).fold(0.0, f64::max);
-        let what = format!("{name}, alone, either family: at most {most_ns} ns");
-        section.goal(&what, format!("{alone:.0} ns"), alone <= most_ns);
+        let worst = |place: usize| {
+            let of_kind = cases().zip(&costs).filter(|((kind, _), _)| kind.name == name);
+            of_kind.filter_map(|(_, costs)| Some(costs[place]?.median)).fold(0.0, f64::max)
+        };
+        let (alone, in_a_row) = (worst(0), worst(FILTERS.len()));
+        let what = format!("{name}, either family, alone and in a row: at most {most_ns} ns");
+        let measured = format!("{alone:.0} and {in_a_row:.0} ns");
+        section.goal(&what, measured, alone.max(in_a_row) <= most_ns);
     }
     true
 }
@@ -109,10 +115,10 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
 fn measure(effort: Effort) -> Option<Vec<Costs>> {
     let mut costs = vec![Costs::new(); cases().count()];
     for filters in FILTERS.map(|filters| effort.part(filters).max(2)) {
-        let mut program = Program::with_room(filters + filters / 20 + 4 * PACKETS)?;
+        let mut program = Program::with_room(filters + filters / 20 + MANY)?;
         insert(&mut program, filters / 2);
         for ((kind, family), costs) in cases().zip(&mut costs) {
-            costs.push(Some(alone(&mut program, kind, family, (filters / 2, effort.part(PACKETS)))));
+            costs.push(Some(alone(&mut program, kind, family, filters / 2, effort)));
         }
     }
     let mut program = Program::with_room(FILTERS[0])?;
@@ -131,26 +137,39 @@ fn cases() -> impl Iterator<Item = (&'static Kind, Family)> {
     KINDS.iter().flat_map(|kind| Family::BOTH.map(|family| (kind, family)))
 }
 
-/// One packet by a system call, each of the next client; the empty program before.
-fn alone(program: &mut Program, kind: &Kind, family: Family, (filters, packets): (u32, u32)) -> Spread {
+/// One packet by a system call, each of the next client; the empty program in turn, some packets each.
+fn alone(program: &mut Program, kind: &Kind, family: Family, filters: u32, effort: Effort) -> Spread {
+    let packets = effort.part(ALONE) * effort.rounds as u32;
     let many = filters > 1 || kind.counter == FrontCounter::RequestFirst;
     let number = |index| if kind.known { scattered(index, filters) } else { FIRST_UNKNOWN + index };
     let clients: Vec<IpAddr> =
         (0..if many { packets } else { 1 }).map(|index| client(family, number(index))).collect();
     let frames: Vec<Vec<u8>> = clients.iter().map(|client| (kind.packet)(family, *client).frame()).collect();
+    let [pass, front] = ["pass", "front"].map(|name| program.fd(name).try_clone().unwrap());
     let before = program.counters();
-    let [floor, cost] = ["pass", "front"].map(|name| {
-        let fd = program.fd(name).try_clone().unwrap();
-        let frames = frames.iter().cycle().take(packets as usize);
-        frames.map(|frame| super::once_ns(&fd, frame)).collect::<Vec<f64>>()
-    });
+    let mut next = frames.iter().cycle();
+    let costs: Vec<f64> = (0..effort.rounds)
+        .map(|_| {
+            let some: Vec<&Vec<u8>> = next.by_ref().take(effort.part(ALONE) as usize).collect();
+            let [floor, cost] = [&pass, &front]
+                .map(|fd| middle(some.iter().map(|frame| super::once_ns(fd, frame)).collect()));
+            cost - floor
+        })
+        .collect();
     super::assert_counted(program, &before, kind.counter, packets.into());
     if kind.counter == FrontCounter::RequestFirst {
         let table = program.filter_table();
         clients.iter().for_each(|client| assert!(table.delete(&key(family, *client)).unwrap()));
     }
-    let floor = Spread::quartiles(&floor).median;
-    Spread::quartiles(&cost.iter().map(|cost| cost - floor).collect::<Vec<_>>())
+    Spread::quartiles(&costs)
+}
+
+/// Mean of the middle half: finer than the steps of the clock, without the runs that an interrupt hit.
+fn middle(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let quarter = samples.len() / 4;
+    let half = &samples[quarter..samples.len() - quarter];
+    half.iter().sum::<f64>() / half.len() as f64
 }
 
 /// Many packets by one system call; the empty program in turn.
