@@ -11,12 +11,12 @@ use nix::{
 use tests::report::{Cell, Column, Section, Spread, Table};
 
 use super::{
+    Effort,
     bare::{Bare, Before, Measured},
     flows::Flows,
 };
 use crate::program::Program;
 
-const ROUNDS: usize = 15;
 const PACKETS: u32 = 1_000_000;
 /// Bits of flows of a CPU where there are many: few enough for its own caches.
 const BITS: u32 = 11;
@@ -35,7 +35,7 @@ const TRAFFIC: [Traffic; 3] = [
 ];
 
 /// Adds a table. False if it could not be measured.
-pub(crate) fn report(section: &mut Section) -> bool {
+pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
     let cpus = online_cpus().unwrap();
     let [first, second, ..] = cpus[..] else {
         section.text("**Many cores**: not measured, this machine has one CPU.");
@@ -56,7 +56,7 @@ pub(crate) fn report(section: &mut Section) -> bool {
         ],
     );
     for traffic in &TRAFFIC {
-        let Some((alone, together)) = measure(traffic, [first, second]) else { return false };
+        let Some((alone, together)) = measure(traffic, [first, second], effort) else { return false };
         let each: Vec<f64> = together.iter().zip(&alone).map(|(two, one)| two / one).collect();
         table.row([
             Cell::from(traffic.name),
@@ -70,7 +70,7 @@ pub(crate) fn report(section: &mut Section) -> bool {
 }
 
 /// Nanoseconds a packet, net, by rounds: on one CPU and on each of two.
-fn measure(traffic: &Traffic, cpus: [u32; 2]) -> Option<(Vec<f64>, Vec<f64>)> {
+fn measure(traffic: &Traffic, cpus: [u32; 2], effort: Effort) -> Option<(Vec<f64>, Vec<f64>)> {
     let flows = [Flows::new([10, 0, 0, 0], traffic.bits), Flows::new([11, 0, 0, 0], traffic.bits)];
     let mut program = Program::with_room(2 * flows[0].count())?;
     Flows::insert_side_by_side(&flows, &mut program);
@@ -79,17 +79,23 @@ fn measure(traffic: &Traffic, cpus: [u32; 2]) -> Option<(Vec<f64>, Vec<f64>)> {
         Bare::load(traffic.before, &frame(traffic, &flows[1]), &flows[1])?,
     ];
     let [front, pass] = ["front", "pass"].map(|name| program.fd(name).try_clone().unwrap());
+    let packets = effort.part(PACKETS);
     let before = program.counters();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.rounds {
         let [floor, cost] = [&pass, &front].map(|fd| {
             let measured = [first.measure(fd), second.measure(fd)];
-            (run(&measured[..1], &cpus), run(&measured, &cpus))
+            (run(&measured[..1], &cpus, packets), run(&measured, &cpus, packets))
         });
         alone.push(cost.0 - floor.0);
         together.push(cost.1 - floor.1);
     }
-    super::assert_counted(&program, &before, FrontCounter::Forwarded, 3 * ROUNDS as u64 * u64::from(PACKETS));
+    super::assert_counted(
+        &program,
+        &before,
+        FrontCounter::Forwarded,
+        3 * effort.rounds as u64 * u64::from(packets),
+    );
     Some((alone, together))
 }
 
@@ -101,7 +107,7 @@ fn frame(traffic: &Traffic, flows: &Flows) -> Vec<u8> {
 }
 
 /// Mean nanoseconds of a run, each on a CPU of its own and all at the same time.
-fn run(measured: &[Measured<'_>], cpus: &[u32]) -> f64 {
+fn run(measured: &[Measured<'_>], cpus: &[u32], packets: u32) -> f64 {
     let start = Barrier::new(measured.len());
     let times: Vec<f64> = thread::scope(|scope| {
         let threads: Vec<_> = measured
@@ -111,7 +117,7 @@ fn run(measured: &[Measured<'_>], cpus: &[u32]) -> f64 {
                 scope.spawn(|| {
                     pin(*cpu);
                     start.wait();
-                    measured.mean_ns(PACKETS)
+                    measured.mean_ns(packets)
                 })
             })
             .collect();

@@ -8,13 +8,14 @@ use std::{
 use aya::maps::{Map, MapData};
 use tests::report::{Cell, Column, Section, Table};
 
+use super::Effort;
 use crate::program::Program;
 
 /// Room for filters as the configuration has it by default.
 const FILTERS: u32 = 262_144;
 
 /// Adds two tables. False if the program cannot be loaded.
-pub(crate) fn report(section: &mut Section) -> bool {
+pub(crate) fn report(section: &mut Section, _: Effort) -> bool {
     let Some(mut program) = Program::with_room(FILTERS) else { return false };
     let info = program.info();
     section.text(format!(
