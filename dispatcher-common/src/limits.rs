@@ -2,7 +2,7 @@
 
 /// Version of every type in this crate that lives in a pinned map or on the wire between hosts of a cluster. A loader refuses
 /// to re-use pinned maps of another version.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Servers of one front-end. An array map is indexed by it, 16 bytes each.
 pub const MAX_SERVERS: usize = 256;
@@ -25,8 +25,8 @@ pub const PRIORITIES: usize = MAX_PRIORITY as usize + 1;
 /// Lines of one half of the member-table, two blocks each: 100 000 rules fill them to four tenths, and 64 bytes each make 8 MiB.
 pub const MAX_MEMBER_LINES: usize = 1 << 17;
 
-/// Hints of one half of the member-table, eight bytes each: few groups of clients share one by chance.
-pub const MAX_MEMBER_HINTS: usize = 1 << 17;
+/// Words of marks in one half of the member-table: 256 KiB, which a core's cache keeps; 100 000 rules set a tenth of the bits.
+pub const MAX_MEMBER_MARKS: usize = 1 << 15;
 
 /// Bytes of one ticket in the TCP header. The MSS that the front-end advertises is smaller by this much, so that a full-sized
 /// first segment still fits the MTU with its ticket.

@@ -3,7 +3,7 @@
 use crate::{
     address::Address,
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
-    block::{MemberHint, MemberLevels, MemberLine},
+    block::{MemberLevels, MemberLine},
     filter::{Filter, FlowKey},
     server::{ClassStats, ServerEntry, ServerFlow, Traffic},
     service::{ServiceEntry, ServiceKey},
@@ -38,5 +38,4 @@ pods!(
     SourceRate,
     MemberLine,
     MemberLevels,
-    MemberHint,
 );

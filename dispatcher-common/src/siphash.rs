@@ -1,5 +1,5 @@
-//! SipHash-2-4 over whole 64-bit words. The published crates hash byte slices through a buffer, which the verifier and the
-//! eBPF stack cannot afford; this is the same function for messages of a constant number of words.
+//! SipHash over whole 64-bit words. The published crates hash byte slices through a buffer, which the verifier and the
+//! eBPF stack cannot afford; these are the same functions for messages of a constant number of words.
 
 /// A 128-bit key.
 #[repr(C)]
@@ -46,10 +46,11 @@ impl State {
     }
 
     #[inline(always)]
-    fn absorb(&mut self, word: u64) {
+    fn absorb<const ROUNDS: usize>(&mut self, word: u64) {
         self.v3 ^= word;
-        self.round();
-        self.round();
+        for _ in 0..ROUNDS {
+            self.round();
+        }
         self.v0 ^= word;
     }
 }
@@ -57,6 +58,18 @@ impl State {
 /// SipHash-2-4 of the words' little-endian bytes.
 #[inline(always)]
 pub fn hash<const N: usize>(key: &SipKey, words: [u64; N]) -> u64 {
+    sip::<2, 4, N>(key, words)
+}
+
+/// SipHash-1-3 of the words' little-endian bytes: half the rounds, for what is truncated and lives for a short time.
+#[inline(always)]
+pub fn hash_1_3<const N: usize>(key: &SipKey, words: [u64; N]) -> u64 {
+    sip::<1, 3, N>(key, words)
+}
+
+/// SipHash with so many rounds for each word and at the end.
+#[inline(always)]
+fn sip<const EACH: usize, const LAST: usize, const N: usize>(key: &SipKey, words: [u64; N]) -> u64 {
     let mut state = State {
         v0: key.k0 ^ 0x736f_6d65_7073_6575,
         v1: key.k1 ^ 0x646f_7261_6e64_6f6d,
@@ -64,11 +77,11 @@ pub fn hash<const N: usize>(key: &SipKey, words: [u64; N]) -> u64 {
         v3: key.k1 ^ 0x7465_6462_7974_6573,
     };
     for word in words {
-        state.absorb(word);
+        state.absorb::<EACH>(word);
     }
-    state.absorb((N as u64 * 8) << 56);
+    state.absorb::<EACH>((N as u64 * 8) << 56);
     state.v2 ^= 0xff;
-    for _ in 0..4 {
+    for _ in 0..LAST {
         state.round();
     }
     state.v0 ^ state.v1 ^ state.v2 ^ state.v3
@@ -79,16 +92,22 @@ mod tests {
     use core::hash::Hasher;
 
     use proptest::prelude::*;
-    use siphasher::sip::SipHasher24;
+    use siphasher::sip::{SipHasher13, SipHasher24};
 
     use super::*;
 
     proptest! {
         #[test]
-        fn equals_the_reference_crate(key: [u8; 16], words: [u64; 7]) {
-            let mut reference = SipHasher24::new_with_key(&key);
-            words.iter().for_each(|word| reference.write(&word.to_le_bytes()));
-            prop_assert_eq!(hash(&SipKey::from_bytes(key), words), reference.finish());
+        fn both_equal_the_reference_crate(key: [u8; 16], words: [u64; 7]) {
+            let mut longer = SipHasher24::new_with_key(&key);
+            let mut shorter = SipHasher13::new_with_key(&key);
+            for word in words {
+                longer.write(&word.to_le_bytes());
+                shorter.write(&word.to_le_bytes());
+            }
+            let key = SipKey::from_bytes(key);
+            prop_assert_eq!(hash(&key, words), longer.finish());
+            prop_assert_eq!(hash_1_3(&key, words), shorter.finish());
         }
     }
 }

@@ -35,6 +35,7 @@ pub use cpu_time::CpuTime;
 pub use haproxy::HaproxyOptions;
 pub use host::Host;
 pub use leftovers::remove as remove_leftovers;
+pub use live::Spoofed;
 pub use one_cpu::OneCpu;
 pub use plan::{Family, LAB, Plan};
 pub use process::Tracked;

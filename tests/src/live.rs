@@ -17,14 +17,24 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Frames of one system call.
 const PORTION: u32 = 50_000;
 
+const SOURCE: usize = 26;
 const SOURCE_LOW: usize = 28;
 const SOURCE_PORT: usize = 34;
 const SEQUENCE: usize = 38;
 const PRANDOM: u32 = 7;
 
-/// Writes the frame, but for the lower half of the IPv4 source, the source port and the sequence number, which are random, and
+/// Where the SYNs of a flood claim to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoofed {
+    /// Addresses of 198.19.0.0/16.
+    Near,
+    /// Any IPv4 addresses.
+    Anywhere,
+}
+
+/// Writes the frame, but for the IPv4 source or its lower half, the source port and the sequence number, which are random, and
 /// sends it. All of it, as the kernel takes its pages again with what became of the frame in them before.
-fn program(frame: &[u8]) -> Result<Vec<u64>> {
+fn program(frame: &[u8], spoofed: Spoofed) -> Result<Vec<u64>> {
     let op = |code: u64, to: u64, from: u64, offset: usize, constant: u32| {
         code | to << 8 | from << 12 | (offset as u64) << 16 | u64::from(constant) << 32
     };
@@ -43,9 +53,13 @@ fn program(frame: &[u8]) -> Result<Vec<u64>> {
         op(0x07, 4, 0, 0, u32::try_from(frame.len())?), // r4 += length
         op(0x2d, 4, 3, store.len() + 9, 0),             // if r4 > r3 goto the drop
     ];
+    let store_source = match spoofed {
+        Spoofed::Near => op(0x6b, 7, 0, SOURCE_LOW, 0), // *(u16 *)(r7 + …) = r0
+        Spoofed::Anywhere => op(0x63, 7, 0, SOURCE, 0), // *(u32 *)(r7 + …) = r0
+    };
     let end = [
-        op(0x85, 0, 0, 0, PRANDOM),     // r0 = random
-        op(0x6b, 7, 0, SOURCE_LOW, 0),  // *(u16 *)(r7 + …) = r0
+        op(0x85, 0, 0, 0, PRANDOM), // r0 = random
+        store_source,
         op(0x77, 0, 0, 0, 16),          // r0 >>= 16
         op(0x47, 0, 0, 0, 1),           // r0 |= 1: no port is 0
         op(0x6b, 7, 0, SOURCE_PORT, 0), // *(u16 *)(r7 + …) = r0
@@ -102,11 +116,11 @@ fn give_way() -> Result<()> {
 }
 
 impl Rig {
-    /// Sends so many SYNs from random addresses of 198.19 to the service, straight into the front-end's link.
+    /// Sends so many SYNs from random addresses to the service, straight into the front-end's link.
     ///
     /// # Errors
     /// If the kernel cannot run a program on live frames.
-    pub fn flood_with_syns(&self, syns: u32, to_port: u16) -> Result<()> {
+    pub fn flood_with_syns(&self, syns: u32, to_port: u16, spoofed: Spoofed) -> Result<()> {
         let vip = self.plan().address("vip", crate::Family::V4);
         let syn = Segment {
             source: ([198, 19, 0, 0], 1).into(),
@@ -121,13 +135,13 @@ impl Rig {
         };
         // As the scripted client's: nobody takes what is answered.
         let frame = syn.frame([2, 0, 0, 0, 1, 0x50], crate::wire::mac(&self.plan().mac("front"))?)?;
-        self.host("switch")?.enter(|| flood(&frame, syns))?
+        self.host("switch")?.enter(|| flood(&frame, syns, spoofed))?
     }
 }
 
-fn flood(frame: &[u8], count: u32) -> Result<()> {
+fn flood(frame: &[u8], count: u32, spoofed: Spoofed) -> Result<()> {
     give_way()?;
-    let program = load(&program(frame)?).context("cannot load the program that makes SYNs")?;
+    let program = load(&program(frame, spoofed)?).context("cannot load the program that makes SYNs")?;
     // SAFETY: a C string.
     let interface = unsafe { libc::if_nametoindex(c"front".as_ptr()) };
     ensure!(interface != 0, "the switch has no port to the front-end");

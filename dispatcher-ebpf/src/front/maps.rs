@@ -4,16 +4,17 @@ use core::mem::offset_of;
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, xdp_action},
+    helpers::bpf_get_smp_processor_id,
     macros::map,
     maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, XskMap},
 };
 use dispatcher_common::{
     admission::{AdmissionEntry, PriorityStats, SourceKey, SourceRate},
-    block::{MemberHint, MemberLevels, MemberLine},
+    block::{MemberLevels, MemberLine},
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
     limits::{
-        MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
+        MAX_MEMBER_LINES, MAX_MEMBER_MARKS, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES, PRIORITIES,
     },
     member::Scope,
     server::{ServerEntry, Traffic},
@@ -47,11 +48,11 @@ static ADMISSION: Array<AdmissionEntry> = Array::with_max_entries(MAX_SERVICES a
 #[map]
 static MEMBERS: Array<MemberLine> = Array::with_max_entries(2 * MAX_MEMBER_LINES as u32, BPF_F_MMAPABLE);
 
-/// Levels of [`MEMBERS`] to try by group of clients.
+/// Marks of the blocks in [`MEMBERS`].
 #[map]
-static MEMBER_HINTS: Array<MemberHint> = Array::with_max_entries(2 * MAX_MEMBER_HINTS as u32, BPF_F_MMAPABLE);
+static MEMBER_MARKS: Array<u64> = Array::with_max_entries(2 * MAX_MEMBER_MARKS as u32, BPF_F_MMAPABLE);
 
-/// Levels of [`MEMBERS`] to try for all, see [`MemberLevels::index`].
+/// Levels of the blocks in [`MEMBERS`], see [`MemberLevels::index`].
 #[map]
 static MEMBER_LEVELS: Array<MemberLevels> = Array::with_max_entries(2 * MAX_SERVICES as u32, BPF_F_MMAPABLE);
 
@@ -67,7 +68,8 @@ static SOURCE_OPEN: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(65
 static PRIORITY_STATS: PerCpuArray<PriorityStats> =
     PerCpuArray::with_max_entries((MAX_SERVICES * PRIORITIES) as u32, 0);
 
-/// Requests on kept connections by server, of which no dispatch tells. Mapped into the control plane, which reckons loads by them.
+/// Requests on kept connections by CPU and server, of which no dispatch tells. Mapped into the control plane, which reckons loads
+/// by them and so reads them often: a per-CPU array cannot be mapped. The loader gives it room for all CPUs.
 #[map]
 static KEPT_REQUESTS: Array<u64> = Array::with_max_entries(MAX_SERVERS as u32, BPF_F_MMAPABLE);
 
@@ -125,9 +127,13 @@ pub(super) fn count_traffic(server: u16, bytes: usize) {
 /// Counts a request on a kept connection to a server.
 #[inline(always)]
 pub(super) fn count_kept_request(server: u16) {
-    if let Some(count) = KEPT_REQUESTS.get_ptr_mut(server as u32) {
-        // SAFETY: an aligned value of the map.
-        unsafe { atomic::add(count, 1) };
+    // SAFETY: no argument, no requirement.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if (server as usize) < MAX_SERVERS
+        && let Some(count) = KEPT_REQUESTS.get_ptr_mut(cpu * MAX_SERVERS as u32 + server as u32)
+    {
+        // SAFETY: an aligned value of the map, of this CPU alone.
+        unsafe { *count += 1 };
     }
 }
 
@@ -236,10 +242,10 @@ pub(super) fn member_line(number: u32) -> Option<&'static MemberLine> {
     MEMBERS.get(number)
 }
 
-/// Levels of a group of clients.
+/// A word of marks.
 #[inline(always)]
-pub(super) fn member_hint(number: u32) -> Option<MemberHint> {
-    MEMBER_HINTS.get(number).copied()
+pub(super) fn member_marks(number: u32) -> u64 {
+    MEMBER_MARKS.get(number).copied().unwrap_or_default()
 }
 
 /// The levels of a generation of rules.

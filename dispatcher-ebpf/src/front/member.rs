@@ -1,10 +1,8 @@
 //! The member-table's first stage: the priority that a client's address and port allow.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::bpf_loop;
 use dispatcher_common::{
-    block::{BlockKey, LEVELS, Levels, Search},
+    address::Address,
+    block::Search,
     limits::MAX_PRIORITY,
     member::{ANY_PORT, Scope},
     service::flag,
@@ -29,59 +27,22 @@ pub(super) fn ceiling(segment: &Segment<'_>) -> u8 {
     if found == 0 { service.priority } else { (found as u8 - 1) & MAX_PRIORITY }
 }
 
-/// A look-up on its way from level to level.
-#[repr(C)]
-struct Walk {
-    search: Search,
-    left: Levels,
-    /// A ceiling plus one, or 0 as long as no rule is found.
-    found: u32,
-}
-
 /// A ceiling plus one, or 0 if no rule is for the client.
-#[inline(never)]
+#[inline(always)]
 fn look_up(segment: &Segment<'_>, port_be: u16) -> u32 {
     let service = segment.service;
-    let scope = Scope { owner: service.owner as u16, generation: service.generation };
-    let client = &segment.packet.tuple.client;
-    let search = Search::new(scope, port_be, *client);
-    let (Some(levels), Some(hint)) = (maps::member_levels(scope), maps::member_hint(search.hint())) else {
-        return 0;
-    };
-    let with_port = port_be != ANY_PORT;
-    let left = levels.of(client, with_port).and(hint.levels(with_port));
-    if left == Levels::default() {
-        return 0;
-    }
-    let mut walk = Walk { search, left, found: 0 };
-    let step: unsafe extern "C" fn(u64, *mut Walk) -> i64 = step;
-    // SAFETY: `step` takes an index and what is given here, which outlives the call (Linux 5.17). A loop of our own the verifier
-    // would walk once for every level and way.
-    unsafe { bpf_loop(LEVELS, step as *mut c_void, (&raw mut walk).cast(), 0) };
-    walk.found
+    let [high, low] = segment.packet.tuple.client.halves();
+    let rules = (service.owner as u64) << 32 | (service.generation as u64) << 16 | port_be as u64;
+    member_ceiling(high, low, rules)
 }
 
-/// Tries one level; 1 ends the walk.
-///
-/// # Safety
-/// `walk` is valid, and nobody else's.
-unsafe extern "C" fn step(_: u64, walk: *mut Walk) -> i64 {
-    // SAFETY: by contract.
-    let walk = unsafe { &mut *walk };
-    let Some((level, left)) = walk.left.split() else { return 1 };
-    walk.left = left;
-    walk.found = walk.search.ceiling(level, find(&walk.search, &walk.search.key(level)));
-    if walk.found != 0 { 1 } else { 0 }
-}
-
-/// The ceilings of a block, or 0.
-#[inline(always)]
-fn find(search: &Search, key: &BlockKey) -> u64 {
-    let [home, spare] = search.lines(key);
-    let Some(home) = maps::member_line(home) else { return 0 };
-    let ceilings = home.find(key);
-    if ceilings != 0 || !home.has_spilled() {
-        return ceilings;
-    }
-    maps::member_line(spare).map_or(0, |spare| spare.find(key))
+/// The same of a client's halves, and of owner, generation and port in one number. A function that the linker exports takes
+/// only numbers, and the verifier walks it once, whoever calls it (Linux 5.6); else it would for every caller and way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn member_ceiling(high: u64, low: u64, rules: u64) -> u32 {
+    let scope = Scope { owner: (rules >> 32) as u16 & 0xff, generation: (rules >> 16) as u16 };
+    let Some(levels) = maps::member_levels(scope) else { return 0 };
+    let search = Search::new(scope, rules as u16, Address::from_halves([high, low]));
+    search.look_up(levels, maps::member_marks, maps::member_line)
 }

@@ -12,8 +12,8 @@ use std::{
 
 use aya::maps::MapError;
 use dispatcher_common::{
-    block::{self, MemberHint, MemberLevels, MemberLine},
-    limits::{MAX_MEMBER_HINTS, MAX_MEMBER_LINES, MAX_SERVICES},
+    block::{self, MemberLevels, MemberLine},
+    limits::{MAX_MEMBER_LINES, MAX_MEMBER_MARKS, MAX_SERVICES},
     member::Scope,
 };
 use dispatcher_core::{
@@ -30,11 +30,11 @@ use crate::kernel::mapped::MappedWords;
 /// tick, of 10 ms at most.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// The maps of the kernel's table: MEMBERS, MEMBER_HINTS and MEMBER_LEVELS.
+/// The maps of the kernel's table: MEMBERS, MEMBER_MARKS and MEMBER_LEVELS.
 #[derive(Debug)]
 pub struct MemberMaps {
     pub lines: OwnedFd,
-    pub hints: OwnedFd,
+    pub marks: OwnedFd,
     pub levels: OwnedFd,
 }
 
@@ -126,7 +126,7 @@ struct Service {
 #[derive(Debug)]
 struct Kernel {
     lines: MappedWords,
-    hints: MappedWords,
+    marks: MappedWords,
     levels: MappedWords,
     services: Arc<ServiceTable>,
 }
@@ -156,7 +156,7 @@ impl Members {
         let words = |size: usize, count: usize| 2 * count * size / size_of::<u64>();
         let kernel = Kernel {
             lines: MappedWords::map(maps.lines.as_fd(), words(size_of::<MemberLine>(), MAX_MEMBER_LINES))?,
-            hints: MappedWords::map(maps.hints.as_fd(), words(size_of::<MemberHint>(), MAX_MEMBER_HINTS))?,
+            marks: MappedWords::map(maps.marks.as_fd(), words(size_of::<u64>(), MAX_MEMBER_MARKS))?,
             levels: MappedWords::map(maps.levels.as_fd(), words(size_of::<MemberLevels>(), MAX_SERVICES))?,
             services,
         };
@@ -290,7 +290,7 @@ impl Kernel {
         }
         let half = block::half(Scope { owner: 0, generation }) as usize;
         copy(&self.lines, half, members.lines());
-        copy(&self.hints, half, members.hints());
+        copy(&self.marks, half, members.marks());
         copy(&self.levels, half, members.levels());
         Ok(())
     }

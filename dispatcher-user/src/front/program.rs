@@ -12,7 +12,7 @@ use dispatcher_common::{
 };
 use dispatcher_core::config::{FrontConfig, Mode};
 
-use super::{FilterTable, members::MemberMaps};
+use super::{FilterTable, kept, members::MemberMaps};
 use crate::{
     kernel::{
         attach::Hook,
@@ -59,6 +59,7 @@ impl Program {
     pub fn load(config: &FrontConfig) -> Result<Self, LoadError> {
         let sizes = [
             ("FILTERS", config.max_filters),
+            ("KEPT_REQUESTS", kept::entries()),
             ("SOURCE_RATES", config.max_sources),
             ("SOURCE_OPEN", config.max_sources),
         ];
@@ -85,7 +86,7 @@ impl Program {
             services: self.0.typed("SERVICES")?,
             members: MemberMaps {
                 lines: self.0.descriptor("MEMBERS")?,
-                hints: self.0.descriptor("MEMBER_HINTS")?,
+                marks: self.0.descriptor("MEMBER_MARKS")?,
                 levels: self.0.descriptor("MEMBER_LEVELS")?,
             },
             admission: self.0.descriptor("ADMISSION")?,

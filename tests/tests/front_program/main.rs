@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod admission;
+mod cost;
 mod crowd;
 mod golden;
 mod icmp;
@@ -19,6 +20,7 @@ mod renewed;
 mod request;
 mod scene;
 mod segment;
+mod shared;
 mod source;
 mod sources;
 mod speed;

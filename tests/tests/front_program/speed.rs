@@ -1,75 +1,44 @@
-//! What a packet costs, net of an empty program. Printed as a table, not asserted: `cargo xtask bench` shows it on a machine that
-//! does nothing else.
+//! What admission adds to the cost of a packet, net of an empty program. Printed as tables, not asserted.
 
 use std::net::IpAddr;
 
-use dispatcher_common::{admission::way, counter::FrontCounter};
+use dispatcher_common::admission::way;
 
 use crate::{
-    program::{Program, flow_key},
+    program::Program,
     scene::Scene,
-    segment::{ACK, Family, SYN, Segment},
-    table::{ISN, established, good_ack},
+    segment::{Family, SYN, Segment},
+    table::ISN,
 };
-
-/// Runs of a program on one packet by one system call, in which caches stay warm. The kernel does not restore the packet
-/// between them, so only for packets that are the same afterwards.
-const REPEATED: u32 = 100_000;
 
 /// Rules of a large member-table.
 const RULES: usize = 100_000;
 
-/// Median over some such calls, in nanoseconds a run; each takes the next frame. One that repeats takes the kernel some 20 ms
-/// to prepare.
-fn median_ns(program: &mut Program, name: &str, frames: &[Vec<u8>], repeat: u32) -> u128 {
-    let rounds = if repeat == 1 { 5_001 } else { 11 };
-    let frames = frames.iter().cycle().take(rounds);
-    let mut times: Vec<u128> = frames.map(|frame| program.time(name, frame, repeat).as_nanos()).collect();
+/// Median over runs by a system call each, in nanoseconds; each takes the next frame.
+fn median_ns(program: &mut Program, name: &str, frames: &[Vec<u8>]) -> u128 {
+    const ROUNDS: usize = 5_001;
+    let frames = frames.iter().cycle().take(ROUNDS);
+    let mut times: Vec<u128> = frames.map(|frame| program.time(name, frame).as_nanos()).collect();
     times.sort_unstable();
-    times[rounds / 2]
+    times[ROUNDS / 2]
 }
 
 /// Prints a line and gives the cost.
-fn print_cost(program: &mut Program, case: &str, frames: &[Vec<u8>], repeat: u32) -> u128 {
-    let floor = median_ns(program, "pass", frames, repeat);
-    let cost = median_ns(program, "front", frames, repeat).saturating_sub(floor);
-    let how = if repeat == 1 { "once" } else { "repeated" };
-    println!("| {case} | {how} | {cost} | {floor} |");
+fn print_cost(program: &mut Program, case: &str, frames: &[Vec<u8>]) -> u128 {
+    let floor = median_ns(program, "pass", frames);
+    let cost = median_ns(program, "front", frames).saturating_sub(floor);
+    println!("| {case} | {cost} | {floor} |");
     cost
 }
 
 fn print_head() {
-    println!("\n| packet | run | ns, net | ns of an empty program |");
-    println!("| --- | --- | --- | --- |");
+    println!("\n| packet | ns, net | ns of an empty program |");
+    println!("| --- | --- | --- |");
 }
 
 fn syn(family: Family) -> Segment {
     Segment::of_client(family, SYN, ISN, 0)
         .with_options(&[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 77, 0, 0, 0, 0, 1, 3, 3, 9])
-}
-
-#[test]
-fn cost_of_a_packet() {
-    let Some(mut program) = Program::load() else { return };
-    println!("\n{} instructions verified", program.verified_instructions());
-    print_head();
-    for family in Family::BOTH {
-        program.filters().insert(flow_key(family), established(family), 0).unwrap();
-        let ack = good_ack(family).wrapping_add(9);
-        let known = Segment::of_client(family, ACK, ISN.wrapping_add(500), ack).with_timestamps();
-        let mut other = known.clone();
-        other.destination_port += 1;
-        for (case, segment, repeat) in [
-            ("a packet for nobody", &other, REPEATED),
-            ("a known flow", &known, REPEATED),
-            ("a known flow", &known, 1),
-            ("data of a known flow", &known.clone().with_payload(b"data"), REPEATED),
-            ("SYN to SYN-ACK", &syn(family), 1),
-        ] {
-            print_cost(&mut program, &format!("{case}, {family:?}"), &[segment.frame()], repeat);
-        }
-    }
-    assert!(program.counters()[FrontCounter::Forwarded.index() as usize] >= u64::from(REPEATED));
 }
 
 /// Numbers that are the same in every run (xorshift).
@@ -134,15 +103,14 @@ fn cost_of_admission_at_a_syn() {
         let ruled = frames(&mut clients.iter().copied().step_by(7));
         let one = vec![syn(family).frame()];
         program.set_scene(family, &Scene::default());
-        let none = print_cost(&mut program, &format!("SYN without admission, {family:?}"), &one, 1);
-        print_cost(&mut program, &format!("SYN without admission, sources spread, {family:?}"), &unruled, 1);
+        let none = print_cost(&mut program, &format!("SYN without admission, {family:?}"), &one);
+        print_cost(&mut program, &format!("SYN without admission, sources spread, {family:?}"), &unruled);
         program.set_scene(family, &Scene::quiet());
-        print_cost(&mut program, &format!("SYN with admission, no rules, {family:?}"), &one, 1);
+        print_cost(&mut program, &format!("SYN with admission, no rules, {family:?}"), &one);
         print_cost(
             &mut program,
             &format!("SYN with admission, no rules, sources spread, {family:?}"),
             &unruled,
-            1,
         );
         // Rules give 3, other clients have the service's own priority: all of them get in.
         let overloaded = Scene { entry: Scene::overloaded(2, way::DROP).entry, ..rules.clone() };
@@ -152,7 +120,7 @@ fn cost_of_admission_at_a_syn() {
                 [("one source", &hot), ("sources with rules", &ruled), ("sources without", &unruled)]
             {
                 let case = format!("SYN with {RULES} rules, {state}, {case}, {family:?}");
-                let cost = print_cost(&mut program, &case, frames, 1);
+                let cost = print_cost(&mut program, &case, frames);
                 println!("  {:.2} times one without admission", cost as f64 / none as f64);
             }
         }
