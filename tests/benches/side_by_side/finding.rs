@@ -21,6 +21,10 @@ pub(crate) fn section(outcomes: &[Outcome], noise: Noise) -> Result<Section> {
         outcomes.iter().map(|outcome| outcome.round).max().unwrap_or(0),
         noise.0 * 1e3,
     ));
+    if noise.is_too_much() {
+        section
+            .text("**The machine was busy with something else: CPU times mean nothing, and rates little.**");
+    }
     section.plot("rate", "Requests a second by case", runs.bars("requests/s", |sample| sample.rate).svg()?);
     section.table(runs.figures());
     section.text(BOUND);
@@ -33,7 +37,7 @@ pub(crate) fn section(outcomes: &[Outcome], noise: Noise) -> Result<Section> {
         "The same as ratios of medians, HAProxy's better one taken. *Direct / HAProxy* bounds what any front-end before one server can reach:",
     );
     section.table(runs.ratios());
-    runs.goals(&mut section);
+    runs.goals(&mut section, !noise.is_too_much());
     Ok(section)
 }
 
@@ -180,9 +184,10 @@ impl Runs<'_> {
         table
     }
 
-    fn goals(&self, section: &mut Section) {
+    fn goals(&self, section: &mut Section, cpu_counts: bool) {
         for case in self.cases() {
             let (least, most_cpu) = bounds(case);
+            let most_cpu = most_cpu.filter(|_| cpu_counts);
             let rate = |subject| self.rate(case, subject);
             if let (Some(ours), Some(haproxy)) = (rate(Subject::Dispatcher), self.rate_of_haproxy(case)) {
                 let what = format!("{}: at least {least} times HAProxy's requests/s", case.name());

@@ -30,6 +30,13 @@ pub(crate) struct Sample {
 }
 
 impl Noise {
+    /// Above this, CPU time is somebody else's.
+    const MOST: f64 = 0.2;
+
+    pub(crate) fn is_too_much(self) -> bool {
+        self.0 > Self::MOST
+    }
+
     pub(crate) fn listen() -> Result<Self> {
         let meter = CpuTime::start()?;
         thread::sleep(LISTENING);
