@@ -4,8 +4,10 @@
 //!
 //! The service is full all the time and refuses low priorities, so every SYN's source is looked up if there are rules.
 
+mod account;
+
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     io::{Read, Write},
@@ -13,14 +15,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use aya::{
-    programs::loaded_programs,
-    sys::{Stats, enable_stats},
-};
+use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use tests::{Family, FrontOptions, Rig, Spoofed};
+use tests::{
+    Family, FrontOptions, Rig, Spoofed,
+    report::{Column, Section, Spread, Table},
+};
+
+use self::account::{Accounting, Programs};
 
 const RULES: u32 = 100_000;
 /// Every case is measured so often, in turn; the median counts.
@@ -62,32 +65,44 @@ fn main() -> Result<()> {
     if tests::skipped("syn_flood") {
         return Ok(());
     }
-    let _accounting = enable_stats(Stats::RunTime).context("the kernel does not account programs")?;
-    let others = program_ids()?;
+    let accounting = Accounting::start()?;
     let mut rig = Rig::builder("bench-syn-flood").start()?;
     rig.start_dispatcher(&FrontOptions { more: FULL.to_owned(), ..FrontOptions::default() })?;
-    // Those of other rigs that come and go meanwhile, and the one that makes the flood, are none of them.
-    let own: HashSet<u32> = program_ids()?.difference(&others).copied().collect();
+    let programs = accounting.programs()?;
     let _kept = keep_connection(&rig)?;
     let _one_cpu = rig.on_one_cpu()?;
     let mut times: [Vec<f64>; 5] = Default::default();
     let mut floors = Vec::new();
     for _ in 0..ROUNDS {
         for (case, times) in cases().iter().zip(&mut times) {
-            let floor = Account::of("rig_pass", &own)?;
-            times.push(measure(&rig, case, &own)?);
-            floors.extend(Account::of("rig_pass", &own)?.mean_since(&floor));
+            let floor = programs.account("rig_pass")?;
+            times.push(measure(&rig, case, &programs)?);
+            let floor = programs.account("rig_pass")?.since(floor);
+            floors.extend((floor.runs > 0).then(|| floor.mean_ns()));
         }
     }
-    print(&mut times, &mut floors);
-    Ok(())
+    section(&times, &floors).publish()
 }
 
-fn print(times: &mut [Vec<f64>; 5], floors: &mut [f64]) {
-    let floor = median(floors);
-    let [none, near, mixed, none_anywhere, anywhere] = times.each_mut().map(|times| median(times) - floor);
-    println!("| a SYN of a flood | ns a run, net of {floor:.0} | times one without rules |");
-    println!("| --- | --- | --- |");
+/// How much more a SYN may cost with rules.
+const MOST: f64 = 1.5;
+
+fn section(times: &[Vec<f64>; 5], floors: &[f64]) -> Section {
+    let floor = Spread::of(floors).median;
+    let net = |times: &[f64]| Spread::of(&times.iter().map(|time| time - floor).collect::<Vec<_>>());
+    let [none, near, mixed, none_anywhere, anywhere] = times.each_ref().map(|times| net(times));
+    let mut section = Section::new("syn_flood", "A SYN of a flood");
+    section.text(format!(
+        "The kernel's own account of program `front` in a flood of live frames, the whole rig on one CPU, with {RULES} rules and without any, in turn. The \
+         service is full and refuses low priorities, so every source is looked up. Net of {floor:.0} ns that the account says of a program \
+         of two instructions. Medians of {ROUNDS} rounds, in brackets the least and the most."
+    ));
+    let columns = [
+        Column::text("SYNs"),
+        Column::number("a run", "ns", 0),
+        Column::number("times one without rules", "", 2),
+    ];
+    let mut table = Table::new("runs", columns);
     let costs = [
         (none, none),
         (near, none),
@@ -96,25 +111,29 @@ fn print(times: &mut [Vec<f64>; 5], floors: &mut [f64]) {
         (anywhere, none_anywhere),
     ];
     for (case, (cost, without)) in cases().iter().zip(costs) {
-        println!("| {} | {cost:.0} | {:.2} |", case.name, cost / without);
+        table.row([case.name.into(), cost.into(), (cost.median / without.median).into()]);
     }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
+    section.table(table);
+    let ratios = costs.map(|(cost, without)| cost.median / without.median);
+    let most = ratios.into_iter().fold(0.0, f64::max);
+    section.goal(
+        &format!("a SYN with {RULES} rules costs at most {MOST} times one without"),
+        format!("{most:.2}"),
+        most <= MOST,
+    );
+    section
 }
 
 /// Mean time in nanoseconds of a run of `front` in one flood.
-fn measure(rig: &Rig, case: &Case, own: &HashSet<u32>) -> Result<f64> {
+fn measure(rig: &Rig, case: &Case, programs: &Programs) -> Result<f64> {
     let file = rig.plan().run_dir().join("front/flood.members");
     fs::write(&file, &case.rules)?;
     let loaded = rig.ask("front", &["members", "load", &file.display().to_string()])?;
     ensure!(loaded.status.success(), "no rules: {}", String::from_utf8_lossy(&loaded.stderr));
     let counted = || case.counters.iter().map(|name| rig.counter("front", name)).sum::<Result<u64>>();
-    let before = (counted()?, Account::of("front", own)?);
+    let before = (counted()?, programs.account("front")?);
     rig.flood_with_syns(SYNS, 80, case.spoofed)?;
-    let time = Account::of("front", own)?.mean_since(&before.1).context("`front` did not run")?;
+    let time = programs.account("front")?.since(before.1).mean_ns();
     let counted = counted()? - before.0;
     ensure!(counted > u64::from(SYNS) / 100 * 95, "{}: only {counted} of {SYNS} SYNs were", case.name);
     Ok(time)
@@ -162,34 +181,4 @@ fn anywhere() -> String {
         rules.insert(format!("{prefix} {port} - 2\n"));
     }
     rules.into_iter().collect()
-}
-
-fn program_ids() -> Result<HashSet<u32>> {
-    loaded_programs().map(|program| Ok(program?.id())).collect()
-}
-
-/// What the kernel has accounted to the rig's own programs of one name.
-struct Account {
-    time: Duration,
-    runs: u64,
-}
-
-impl Account {
-    fn of(name: &str, own: &HashSet<u32>) -> Result<Self> {
-        let mut account = Self { time: Duration::ZERO, runs: 0 };
-        for program in loaded_programs() {
-            let program = program?;
-            if program.name_as_str() == Some(name) && own.contains(&program.id()) {
-                account.time += program.run_time();
-                account.runs += program.run_count();
-            }
-        }
-        Ok(account)
-    }
-
-    /// Nanoseconds a run; none without a run.
-    fn mean_since(&self, before: &Self) -> Option<f64> {
-        let runs = self.runs - before.runs;
-        (runs > 0).then(|| (self.time - before.time).as_nanos() as f64 / runs as f64)
-    }
 }

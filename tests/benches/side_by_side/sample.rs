@@ -25,9 +25,18 @@ pub(crate) struct Sample {
     pub(crate) p99_ms: f64,
     /// Of the whole machine, for a request.
     pub(crate) cpu_us: f64,
+    /// Of a request, that pass a dispatcher on their way to the server.
+    pub(crate) packets: Option<f64>,
 }
 
 impl Noise {
+    /// Above this, CPU time is somebody else's.
+    const MOST: f64 = 0.2;
+
+    pub(crate) fn is_too_much(self) -> bool {
+        self.0 > Self::MOST
+    }
+
     pub(crate) fn listen() -> Result<Self> {
         let meter = CpuTime::start()?;
         thread::sleep(LISTENING);
@@ -45,20 +54,23 @@ pub(crate) fn take(
     let wrk = Wrk { connections: case.connections(), time, close: case.close() };
     let url = stage.url(subject)? + case.path();
     let client = stage.client(subject)?;
+    let packets = stage.packets(subject)?;
     let meter = CpuTime::start()?;
     let report = wrk.run(client, &url)?;
     let spent = meter.spent()?.as_secs_f64() - noise.0 * meter.elapsed().as_secs_f64();
+    let packets = packets.zip(stage.packets(subject)?).map(|(before, after)| after - before);
     Ok(Sample {
         rate: report.rate,
         p50_ms: report.p50.as_secs_f64() * 1e3,
         p99_ms: report.p99.as_secs_f64() * 1e3,
         cpu_us: spent * 1e6 / report.requests as f64,
+        packets: packets.map(|packets| packets as f64 / report.requests as f64),
     })
 }
 
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, p50_ms, p99_ms, cpu_us } = self;
+        let Self { rate, p50_ms, p99_ms, cpu_us, .. } = self;
         write!(
             f,
             "{rate:.0} requests/s, p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {cpu_us:.1} µs CPU a request"

@@ -82,6 +82,15 @@ impl Stage {
         self.rig(subject)?.host("client")
     }
 
+    /// That a dispatcher has sent to its servers so far.
+    pub(crate) fn packets(&self, subject: Subject) -> Result<Option<u64>> {
+        if subject != Subject::Dispatcher {
+            return Ok(None);
+        }
+        let servers = self.rig(subject)?.show("front", "servers")?;
+        Ok(Some(servers.iter().filter_map(|server| server["packets"].as_u64()).sum()))
+    }
+
     /// Without a path.
     pub(crate) fn url(&self, subject: Subject) -> Result<String> {
         let (host, port) = match subject {
