@@ -5,6 +5,7 @@
 //! This library loads no eBPF object of the project: it runs the `dispatcher` binary like an operator would.
 
 pub mod content;
+mod cpu_limit;
 mod delay;
 mod haproxy;
 mod host;
@@ -31,6 +32,7 @@ mod wiring;
 pub use haproxy::HaproxyOptions;
 pub use host::Host;
 pub use leftovers::remove as remove_leftovers;
+pub use nginx::CachedSite;
 pub use one_cpu::OneCpu;
 pub use plan::{Family, LAB, Plan};
 pub use process::Tracked;

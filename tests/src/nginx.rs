@@ -6,14 +6,45 @@ use anyhow::{Context, Result};
 
 use crate::{delay, process::Tracked, rig::Server};
 
+/// Directory of the cache below the server's own.
+pub(crate) const CACHE: &str = "cache";
+
+/// nginx's `ngx_http_file_cache_node_t` takes a slab of 128 bytes, so a page of the zone has this many; a few pages more are its
+/// own.
+const KEYS_PER_PAGE: usize = 32;
+const PAGES_OF_A_ZONE: usize = 3;
+const PAGE: usize = 4096;
+
+/// What servers answer outside /bytes/.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// Their name and the path.
+    Text,
+    /// The same, or by the delay server while the server is slow.
+    Slowable,
+    /// From a cache, and what is not there from the delay server.
+    Cached(CachedSite),
+}
+
+/// A site of which each server caches a part.
+#[derive(Clone, Copy, Debug)]
+pub struct CachedSite {
+    /// Objects that one server's cache has room for.
+    pub room: usize,
+    /// Length of an object.
+    pub object_bytes: usize,
+    /// Requests that the origin behind one server does at a time.
+    pub origin_threads: usize,
+}
+
 /// Writes the configuration of one server and starts nginx there.
-pub(crate) fn start(server: &Server<'_>, workers: usize, slowable: bool) -> Result<Tracked> {
+pub(crate) fn start(server: &Server<'_>, workers: usize, content: Content) -> Result<Tracked> {
     let directory = server.run_dir.join(server.host.name());
-    for part in ["body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+    for part in ["body", "proxy", "fastcgi", "uwsgi", "scgi", CACHE] {
         fs::create_dir_all(directory.join(part))?;
     }
     let config = directory.join("nginx.conf");
-    fs::write(&config, text(server.host.name(), server.run_dir, workers, slowable))
+    fs::write(&config, text(server.host.name(), server.run_dir, workers, content))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut command = server.host.command("/usr/sbin/nginx");
     command.arg("-p").arg(&directory).arg("-c").arg(&config).arg("-e").arg(directory.join("error.log"));
@@ -25,19 +56,59 @@ pub(crate) fn slow_flag(run_dir: &Path, server: &str) -> std::path::PathBuf {
     run_dir.join(server).join("slow")
 }
 
-fn text(name: &str, run_dir: &Path, workers: usize, slowable: bool) -> String {
+/// Objects in a cache; one that is being written has a name with a dot.
+pub(crate) fn cached_objects(directory: &Path) -> Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let entry = entry?;
+        count += match entry.file_type()?.is_dir() {
+            true => cached_objects(&entry.path())?,
+            false => usize::from(!entry.file_name().to_string_lossy().contains('.')),
+        };
+    }
+    Ok(count)
+}
+
+/// How everything outside /bytes/ is answered, and what that needs outside the `server` block.
+fn answer(name: &str, run_dir: &Path, content: Content) -> (String, String) {
+    let text = format!("return 200 \"{name} $written_path\\n\";");
+    let origin = format!("proxy_pass http://127.0.0.1:{};", delay::PORT);
+    match content {
+        Content::Text => (text, String::new()),
+        Content::Slowable => {
+            let flag = slow_flag(run_dir, name);
+            (format!("if (!-f {}) {{ {text} }}\n      {origin}", flag.display()), String::new())
+        }
+        Content::Cached(site) => {
+            let here = format!(
+                "add_header X-Server {name} always;\n      add_header X-Cache $upstream_cache_status always;"
+            );
+            let keys = format!(
+                "proxy_cache objects;\n      proxy_cache_key $written_path;\n      proxy_cache_valid 200 1h;"
+            );
+            (format!("{here}\n      {keys}\n      {origin}"), cache(&run_dir.join(name).join(CACHE), site))
+        }
+    }
+}
+
+/// The zone of keys bounds a cache at once: whoever finds no room for another key removes the least recently used object. The
+/// bound of its size is the manager's, which looks every ten seconds.
+fn cache(directory: &Path, site: CachedSite) -> String {
+    let zone = (site.room.div_ceil(KEYS_PER_PAGE) + PAGES_OF_A_ZONE) * PAGE;
+    let on_disk = (site.object_bytes + 1024).next_multiple_of(PAGE);
+    format!(
+        "proxy_cache_path {} levels=1:2 use_temp_path=off inactive=1h keys_zone=objects:{zone} max_size={};",
+        directory.display(),
+        site.room * on_disk,
+    )
+}
+
+fn text(name: &str, run_dir: &Path, workers: usize, content: Content) -> String {
     let directory = run_dir.join(name);
     let here = directory.display();
+    let (answer, cache) = answer(name, run_dir, content);
     let content = run_dir.join("content");
     let content = content.display();
-    let answer = format!("return 200 \"{name} $written_path\\n\";");
-    let answer = if slowable {
-        let flag = slow_flag(run_dir, name);
-        let flag = flag.display();
-        format!("if (!-f {flag}) {{ {answer} }}\n      proxy_pass http://127.0.0.1:{};", delay::PORT)
-    } else {
-        answer
-    };
     format!(
         r#"# Written by the rig.
 daemon off;
@@ -61,6 +132,7 @@ http {{
   uwsgi_temp_path {here}/uwsgi;
   scgi_temp_path {here}/scgi;
   proxy_read_timeout 300s;
+  {cache}
   # The path as the client wrote it, without the query.
   map $request_uri $written_path {{
     "~^(?<path>[^?]*)" $path;

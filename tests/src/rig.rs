@@ -16,12 +16,14 @@ use nix::{sys::signal::Signal, unistd::Uid};
 
 use crate::{
     content,
+    cpu_limit::CpuLimit,
     delay::DelayServer,
     haproxy::{self, HaproxyOptions},
     host::Host,
     leftovers,
     lock::Lock,
-    nginx, pass,
+    nginx::{self, CachedSite, Content},
+    pass,
     plan::Plan,
     process::Tracked,
     roles::{BackOptions, FrontOptions, back_text, front_text},
@@ -40,7 +42,7 @@ pub struct RigBuilder {
     two_arm: bool,
     dispatcher: Option<PathBuf>,
     nginx_workers: usize,
-    slowable: bool,
+    content: Content,
     links: wiring::Links,
 }
 
@@ -53,6 +55,9 @@ pub struct Rig {
     processes: BTreeMap<String, Tracked>,
     options: BTreeMap<String, RoleOptions>,
     delays: BTreeMap<String, DelayServer>,
+    limits: BTreeMap<String, CpuLimit>,
+    nginx_workers: usize,
+    content: Content,
     kept: bool,
     _lock: Lock,
 }
@@ -111,7 +116,14 @@ impl RigBuilder {
     /// Lets `Rig::set_slow` work, at the price of a `stat` by nginx for each request.
     #[must_use]
     pub fn slowable(mut self, slowable: bool) -> Self {
-        self.slowable = slowable;
+        self.content = if slowable { Content::Slowable } else { Content::Text };
+        self
+    }
+
+    /// Makes the servers cache a part of what a slow origin, one for each of them, has: all outside /bytes/.
+    #[must_use]
+    pub fn cached(mut self, site: CachedSite) -> Self {
+        self.content = Content::Cached(site);
         self
     }
 
@@ -148,6 +160,9 @@ impl RigBuilder {
             processes: BTreeMap::new(),
             options: BTreeMap::new(),
             delays: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            nginx_workers: self.nginx_workers,
+            content: self.content,
             kept: false,
             _lock: lock,
         };
@@ -167,7 +182,7 @@ impl Rig {
             two_arm: false,
             dispatcher: None,
             nginx_workers: 1,
-            slowable: false,
+            content: Content::Text,
             links: wiring::Links { full_offloads: false, front_queues: 1 },
         }
     }
@@ -328,6 +343,50 @@ impl Rig {
         Ok(())
     }
 
+    /// How long the origin behind a server's cache takes for each request.
+    ///
+    /// # Errors
+    /// If the rig was not built with `cached`.
+    pub fn set_origin_time(&mut self, server: &str, time: Duration) -> Result<()> {
+        let origin = self.delays.get(server);
+        origin.ok_or_else(|| anyhow!("{server} has no origin: build the rig with cached"))?.set(time);
+        Ok(())
+    }
+
+    /// Gives nginx of a server `quota` of CPU time in each `period`; `None` gives it all again.
+    ///
+    /// # Errors
+    /// If the kernel has no control group for CPU time, or refuses these times.
+    pub fn limit_cpu(&mut self, server: &str, limit: Option<(Duration, Duration)>) -> Result<()> {
+        self.limits.remove(server);
+        let Some((quota, period)) = limit else { return Ok(()) };
+        let members = self.process(&nginx_of(server))?.members();
+        let group = format!("{}{server}", self.plan.pin_prefix());
+        self.limits.insert(server.to_owned(), CpuLimit::new(&group, &members, quota, period)?);
+        Ok(())
+    }
+
+    /// Restarts nginx of all servers with empty caches.
+    ///
+    /// # Errors
+    /// If it does not end or start in time.
+    pub fn empty_caches(&mut self) -> Result<()> {
+        self.limits.clear();
+        for server in self.plan.server_names() {
+            self.stop(&nginx_of(&server))?;
+            fs::remove_dir_all(self.plan.run_dir().join(&server).join(nginx::CACHE))?;
+        }
+        self.start_nginx()
+    }
+
+    /// Objects that a server has in its cache.
+    ///
+    /// # Errors
+    /// If the cache cannot be read.
+    pub fn cached_objects(&self, server: &str) -> Result<usize> {
+        nginx::cached_objects(&self.plan.run_dir().join(server).join(nginx::CACHE))
+    }
+
     /// Lets everything run on after this process; `remove_leftovers` ends it.
     pub fn leave(mut self) {
         self.kept = true;
@@ -348,16 +407,27 @@ impl Rig {
         content::write_files(&run_dir.join("content/bytes"))?;
         for name in self.plan.server_names() {
             let host = self.host(&name)?;
-            if builder.slowable {
-                let delay = DelayServer::start(host)?;
-                self.delays.insert(name.clone(), delay);
-            }
+            let delay = match builder.content {
+                Content::Text => None,
+                Content::Slowable => Some(DelayServer::start(host, 1, 0)?),
+                Content::Cached(site) => {
+                    Some(DelayServer::start(host, site.origin_threads, site.object_bytes)?)
+                }
+            };
+            self.delays.extend(delay.map(|delay| (name.clone(), delay)));
+        }
+        self.start_nginx()
+    }
+
+    fn start_nginx(&mut self) -> Result<()> {
+        let run_dir = self.plan.run_dir();
+        for name in self.plan.server_names() {
             let server = Server { host: self.host(&name)?, run_dir: &run_dir };
-            let process = nginx::start(&server, builder.nginx_workers, builder.slowable)?;
-            self.processes.insert(format!("nginx of {name}"), process);
+            let process = nginx::start(&server, self.nginx_workers, self.content)?;
+            self.processes.insert(nginx_of(&name), process);
         }
         for name in self.plan.server_names() {
-            self.wait_for_port(&name, &format!("nginx of {name}"), "127.0.0.1:80")?;
+            self.wait_for_port(&name, &nginx_of(&name), "127.0.0.1:80")?;
         }
         Ok(())
     }
@@ -440,10 +510,15 @@ impl Drop for Rig {
             let _ = process.wait(Duration::from_secs(2));
         }
         self.processes.clear();
+        self.limits.clear();
         if let Err(error) = leftovers::remove(self.plan.instance()) {
             eprintln!("rig {} is not removed: {error:#}", self.plan.instance());
         }
     }
+}
+
+fn nginx_of(server: &str) -> String {
+    format!("nginx of {server}")
 }
 
 fn default_dispatcher() -> PathBuf {
