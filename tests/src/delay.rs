@@ -32,20 +32,20 @@ pub(crate) struct DelayServer {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    least_body: usize,
+    filling: String,
     delay_us: AtomicU64,
     stop: AtomicBool,
 }
 
 impl DelayServer {
-    /// Answers `threads` requests at a time, by bodies of at least `least_body` bytes.
-    pub(crate) fn start(host: &Host, threads: usize, least_body: usize) -> Result<Self> {
+    /// Answers `threads` requests at a time, each by a line with its path and `filling` dots.
+    pub(crate) fn start(host: &Host, threads: usize, filling: usize) -> Result<Self> {
         let listener = host
             .enter(|| TcpListener::bind(("127.0.0.1", PORT)))?
             .with_context(|| format!("cannot start the delay server of {}", host.name()))?;
         let shared = Arc::new(Shared {
             name: host.name().to_owned(),
-            least_body,
+            filling: ".".repeat(filling),
             delay_us: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
@@ -99,8 +99,7 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     }
     std::io::copy(&mut (&mut reader).take(body_length(&head)), &mut std::io::sink())?;
     thread::sleep(Duration::from_micros(shared.delay_us.load(Ordering::Relaxed)));
-    let body = format!("{} {}\n", shared.name, path(&head));
-    let body = format!("{body:.<0$}", shared.least_body);
+    let body = format!("{} {}\n{}", shared.name, path(&head), shared.filling);
     let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length:";
     stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes())
 }

@@ -5,7 +5,6 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 
 use crate::{
-    cpu_limit,
     plan::{Plan, is_namespace_of},
     process::end_recorded,
     wiring::delete_namespace,
@@ -25,7 +24,6 @@ pub fn remove(instance: &str) -> Result<usize> {
         delete_namespace(namespace)?;
     }
     remove_pins(&plan.pin_prefix())?;
-    cpu_limit::remove(&plan.pin_prefix());
     remove_directory(&plan.run_dir())?;
     // The parent goes with the last rig.
     let _ = plan.run_dir().parent().map(fs::remove_dir);

@@ -5,7 +5,6 @@
 //! This library loads no eBPF object of the project: it runs the `dispatcher` binary like an operator would.
 
 pub mod content;
-mod cpu_limit;
 mod delay;
 mod haproxy;
 mod host;

@@ -12,8 +12,11 @@ pub(crate) const CACHE: &str = "cache";
 /// nginx's `ngx_http_file_cache_node_t` takes a slab of 128 bytes, so a page of the zone has this many; a few pages more are its
 /// own.
 const KEYS_PER_PAGE: usize = 32;
-const PAGES_OF_A_ZONE: usize = 3;
+const PAGES_OF_A_ZONE: usize = 2;
 const PAGE: usize = 4096;
+
+/// More requests than ever wait for their turn.
+const LONGEST_QUEUE: u32 = 100_000;
 
 /// What servers answer outside /bytes/.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,10 @@ pub struct CachedSite {
     pub object_bytes: usize,
     /// Requests that the origin behind one server does at a time.
     pub origin_threads: usize,
+    /// Requests that a server serves in a second, one after the other: as many as fit a machine that is all hosts.
+    pub pace: u32,
+    /// The same while it is slow.
+    pub slow_pace: u32,
 }
 
 /// Writes the configuration of one server and starts nginx there.
@@ -51,7 +58,8 @@ pub(crate) fn start(server: &Server<'_>, workers: usize, content: Content) -> Re
     server.spawn("nginx", command)
 }
 
-/// While this file exists, all but /bytes/ of a slowable server is answered by the delay server.
+/// While this file exists, all but /bytes/ of a slowable server is answered by the delay server, and a server with a cache serves
+/// at its slow pace.
 pub(crate) fn slow_flag(run_dir: &Path, server: &str) -> std::path::PathBuf {
     run_dir.join(server).join("slow")
 }
@@ -80,13 +88,21 @@ fn answer(name: &str, run_dir: &Path, content: Content) -> (String, String) {
             (format!("if (!-f {}) {{ {text} }}\n      {origin}", flag.display()), String::new())
         }
         Content::Cached(site) => {
-            let here = format!(
-                "add_header X-Server {name} always;\n      add_header X-Cache $upstream_cache_status always;"
-            );
-            let keys = format!(
-                "proxy_cache objects;\n      proxy_cache_key $written_path;\n      proxy_cache_valid 200 1h;"
-            );
-            (format!("{here}\n      {keys}\n      {origin}"), cache(&run_dir.join(name).join(CACHE), site))
+            let flag = slow_flag(run_dir, name);
+            let lines = [
+                "set $usual yes;".to_owned(),
+                "set $slow \"\";".to_owned(),
+                format!("if (-f {}) {{ set $usual \"\"; set $slow yes; }}", flag.display()),
+                format!("limit_req zone=usual burst={LONGEST_QUEUE};"),
+                format!("limit_req zone=slow burst={LONGEST_QUEUE};"),
+                format!("add_header X-Server {name} always;"),
+                "add_header X-Cache $upstream_cache_status always;".to_owned(),
+                "proxy_cache objects;".to_owned(),
+                "proxy_cache_key $written_path;".to_owned(),
+                "proxy_cache_valid 200 1h;".to_owned(),
+                origin,
+            ];
+            (lines.join("\n      "), cache(&run_dir.join(name).join(CACHE), site))
         }
     }
 }
@@ -97,9 +113,14 @@ fn cache(directory: &Path, site: CachedSite) -> String {
     let zone = (site.room.div_ceil(KEYS_PER_PAGE) + PAGES_OF_A_ZONE) * PAGE;
     let on_disk = (site.object_bytes + 1024).next_multiple_of(PAGE);
     format!(
-        "proxy_cache_path {} levels=1:2 use_temp_path=off inactive=1h keys_zone=objects:{zone} max_size={};",
+        "proxy_cache_path {} levels=1:2 use_temp_path=off inactive=1h keys_zone=objects:{zone} max_size={};
+  # A request with an empty key is not counted.
+  limit_req_zone $usual zone=usual:32k rate={}r/s;
+  limit_req_zone $slow zone=slow:32k rate={}r/s;",
         directory.display(),
         site.room * on_disk,
+        site.pace,
+        site.slow_pace,
     )
 }
 

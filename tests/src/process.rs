@@ -54,11 +54,6 @@ impl Tracked {
         self.child.id()
     }
 
-    /// Numbers of the process and of all that it started and that live.
-    pub(crate) fn members(&self) -> Vec<i32> {
-        self.group.members()
-    }
-
     /// The process, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child

@@ -16,7 +16,6 @@ use nix::{sys::signal::Signal, unistd::Uid};
 
 use crate::{
     content,
-    cpu_limit::CpuLimit,
     delay::DelayServer,
     haproxy::{self, HaproxyOptions},
     host::Host,
@@ -55,7 +54,6 @@ pub struct Rig {
     processes: BTreeMap<String, Tracked>,
     options: BTreeMap<String, RoleOptions>,
     delays: BTreeMap<String, DelayServer>,
-    limits: BTreeMap<String, CpuLimit>,
     nginx_workers: usize,
     content: Content,
     kept: bool,
@@ -160,7 +158,6 @@ impl RigBuilder {
             processes: BTreeMap::new(),
             options: BTreeMap::new(),
             delays: BTreeMap::new(),
-            limits: BTreeMap::new(),
             nginx_workers: self.nginx_workers,
             content: self.content,
             kept: false,
@@ -328,41 +325,25 @@ impl Rig {
     /// # Errors
     /// If the rig was not built with `slowable(true)`.
     pub fn set_slow(&mut self, server: &str, delay: Duration) -> Result<()> {
-        let slow = self.delays.get(server);
-        let slow =
-            slow.ok_or_else(|| anyhow!("{server} cannot be slow: build the rig with slowable(true)"))?;
-        slow.set(delay);
-        let flag = nginx::slow_flag(&self.plan.run_dir(), server);
-        if delay.is_zero() {
-            if flag.exists() {
-                fs::remove_file(flag)?;
-            }
-        } else {
-            fs::write(flag, "")?;
-        }
-        Ok(())
+        self.set_origin(server, delay, !delay.is_zero())
     }
 
-    /// How long the origin behind a server's cache takes for each request.
+    /// Lets the origin behind a server take `delay` for each request, and the server be slow or not: what that means is up to the
+    /// site that it caches.
     ///
     /// # Errors
-    /// If the rig was not built with `cached`.
-    pub fn set_origin_time(&mut self, server: &str, time: Duration) -> Result<()> {
+    /// If the rig was built with neither `slowable(true)` nor `cached`.
+    pub fn set_origin(&mut self, server: &str, delay: Duration, is_slow: bool) -> Result<()> {
         let origin = self.delays.get(server);
-        origin.ok_or_else(|| anyhow!("{server} has no origin: build the rig with cached"))?.set(time);
-        Ok(())
-    }
-
-    /// Gives nginx of a server `quota` of CPU time in each `period`; `None` gives it all again.
-    ///
-    /// # Errors
-    /// If the kernel has no control group for CPU time, or refuses these times.
-    pub fn limit_cpu(&mut self, server: &str, limit: Option<(Duration, Duration)>) -> Result<()> {
-        self.limits.remove(server);
-        let Some((quota, period)) = limit else { return Ok(()) };
-        let members = self.process(&nginx_of(server))?.members();
-        let group = format!("{}{server}", self.plan.pin_prefix());
-        self.limits.insert(server.to_owned(), CpuLimit::new(&group, &members, quota, period)?);
+        let origin =
+            origin.ok_or_else(|| anyhow!("{server} cannot be slow: build the rig with slowable(true)"))?;
+        origin.set(delay);
+        let flag = nginx::slow_flag(&self.plan.run_dir(), server);
+        if is_slow {
+            fs::write(flag, "")?;
+        } else if flag.exists() {
+            fs::remove_file(flag)?;
+        }
         Ok(())
     }
 
@@ -371,7 +352,6 @@ impl Rig {
     /// # Errors
     /// If it does not end or start in time.
     pub fn empty_caches(&mut self) -> Result<()> {
-        self.limits.clear();
         for server in self.plan.server_names() {
             self.stop(&nginx_of(&server))?;
             fs::remove_dir_all(self.plan.run_dir().join(&server).join(nginx::CACHE))?;
@@ -510,7 +490,6 @@ impl Drop for Rig {
             let _ = process.wait(Duration::from_secs(2));
         }
         self.processes.clear();
-        self.limits.clear();
         if let Err(error) = leftovers::remove(self.plan.instance()) {
             eprintln!("rig {} is not removed: {error:#}", self.plan.instance());
         }

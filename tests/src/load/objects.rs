@@ -33,7 +33,8 @@ pub struct Demand {
 /// What became of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetch {
-    pub object: u32,
+    /// When it was due, since the beginning of the load.
+    pub due: Duration,
     /// From when it was due, or, over and over, from when its client began.
     pub latency: Duration,
     pub outcome: Outcome,
@@ -43,7 +44,7 @@ pub struct Fetch {
     pub server: Option<u8>,
 }
 
-/// Sends every request when it is due. A client waits for `patience` from then on.
+/// Sends every request when it is due. A client waits for `patience` from then on. Gives the requests in the order of their ends.
 ///
 /// # Errors
 /// When the namespace cannot be entered or the event loop cannot be made.
@@ -56,7 +57,8 @@ pub fn fetch(host: &Host, target: SocketAddr, demands: &[Demand], patience: Dura
                 tasks.spawn(async move {
                     let due = start + demand.due;
                     sleep_until(due).await;
-                    ask(target, address(number), demand.object, due, due + patience).await
+                    let fetch = ask(target, address(number), demand.object, due, due + patience).await;
+                    Fetch { due: demand.due, ..fetch }
                 });
             }
             Ok(tasks.join_all().await)
@@ -79,27 +81,34 @@ pub fn fetch_all(
     host.enter(|| -> Result<Vec<Fetch>> {
         client::runtime()?.block_on(async {
             let (objects, next) = (Arc::new(objects.to_vec()), Arc::new(AtomicUsize::new(0)));
-            let end = Instant::now() + time;
+            let start = Instant::now();
             let mut tasks = JoinSet::new();
             for _ in 0..clients {
                 let (objects, next) = (Arc::clone(&objects), Arc::clone(&next));
-                tasks.spawn(async move { fetch_until(target, &objects, &next, end).await });
+                tasks.spawn(async move { fetch_until(target, &objects, &next, start, start + time).await });
             }
             Ok(tasks.join_all().await.concat())
         })
     })?
 }
 
-async fn fetch_until(target: SocketAddr, objects: &[u32], next: &AtomicUsize, end: Instant) -> Vec<Fetch> {
+async fn fetch_until(
+    target: SocketAddr,
+    objects: &[u32],
+    next: &AtomicUsize,
+    start: Instant,
+    end: Instant,
+) -> Vec<Fetch> {
     let mut fetches = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(object) = objects.get(number) else { return fetches };
-        let fetch = ask(target, address(number), *object, Instant::now(), end).await;
+        let began = Instant::now();
+        let fetch = ask(target, address(number), *object, began, end).await;
         if Instant::now() >= end {
             return fetches;
         }
-        fetches.push(fetch);
+        fetches.push(Fetch { due: began - start, ..fetch });
     }
 }
 
@@ -112,10 +121,10 @@ async fn ask(target: SocketAddr, source: Ipv4Addr, object: u32, from: Instant, u
     let request = format!("GET /object/{object} HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n");
     let answered = timeout_at(until, client::ask(None, source, target, &request)).await;
     let latency = from.elapsed();
-    let unanswered = |outcome| Fetch { object, latency, outcome, hit: false, server: None };
+    let unanswered = |outcome| Fetch { due: Duration::ZERO, latency, outcome, hit: false, server: None };
     match answered {
         Ok(Ok(Answer { status, server, hit, .. })) => {
-            Fetch { object, latency, outcome: client::outcome(status), hit, server }
+            Fetch { due: Duration::ZERO, latency, outcome: client::outcome(status), hit, server }
         }
         Ok(Err(error)) => unanswered(client::failure(&error)),
         Err(_) => unanswered(Outcome::TimedOut),
