@@ -1,0 +1,118 @@
+//! Who is compared. The dispatcher and HAProxy have a rig each, with servers of their own: HAProxy's has all offloads on, the
+//! dispatcher's must do without some of them.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use tests::{CachedSite, Family, FrontOptions, HaproxyOptions, Rig, load};
+
+/// Servers of each rig.
+pub(crate) const SERVERS: usize = 4;
+
+/// What each server caches: a third of the site, so that all of them have room for it and a third of it twice.
+pub(crate) const SITE: CachedSite =
+    CachedSite { room: 700, object_bytes: 15 << 10, origin_threads: 4, pace: 500, slow_pace: 125 };
+
+/// Of the even share of the requests in flight, in percent: how much a server may hold by `balance uri`.
+pub(crate) const BALANCE_FACTOR: u32 = 150;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Context,
+    RoundRobin,
+    Uri,
+    LeastConnections,
+}
+
+impl Subject {
+    pub(crate) const ALL: [Self; 4] = [Self::Context, Self::RoundRobin, Self::Uri, Self::LeastConnections];
+
+    /// DISPATCHER_SUBJECTS takes some of them, by their numbers from 0.
+    pub(crate) fn chosen() -> Vec<Self> {
+        let chosen = std::env::var("DISPATCHER_SUBJECTS").ok();
+        let named = |text: &String, index: usize| text.split(',').any(|one| one == index.to_string());
+        let all = Self::ALL.into_iter().enumerate();
+        all.filter(|(index, _)| chosen.as_ref().is_none_or(|text| named(text, *index)))
+            .map(|(_, subject)| subject)
+            .collect()
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Context => "dispatcher, context",
+            Self::RoundRobin => "dispatcher, round-robin",
+            Self::Uri => "HAProxy, balance uri",
+            Self::LeastConnections => "HAProxy, leastconn",
+        }
+    }
+}
+
+/// Both rigs.
+pub(crate) struct Stage {
+    ours: Rig,
+    proxy: Rig,
+}
+
+impl Stage {
+    pub(crate) fn set() -> Result<Self> {
+        let rig = |name: &str, full_offloads: bool| -> Result<Rig> {
+            let rig =
+                Rig::builder(name).servers(SERVERS).cached(SITE).full_offloads(full_offloads).start()?;
+            load::attach(&rig)?;
+            Ok(rig)
+        };
+        let (mut ours, proxy) = (rig("locality-ours", false)?, rig("locality-proxy", true)?);
+        for server in ours.plan().server_names() {
+            ours.start_back(&server)?;
+        }
+        Ok(Self { ours, proxy })
+    }
+
+    /// Empties the caches and starts a subject; gives its rig and where clients send their requests.
+    pub(crate) fn start(&mut self, subject: Subject) -> Result<(&mut Rig, SocketAddr)> {
+        match subject {
+            Subject::Context => self.start_ours("context"),
+            Subject::RoundRobin => self.start_ours("round-robin"),
+            Subject::Uri => self.start_proxy(&format!(
+                "    balance uri\n    hash-type consistent\n    {}\n",
+                std::env::var("F").unwrap_or_else(|_| format!("hash-balance-factor {BALANCE_FACTOR}"))
+            )),
+            Subject::LeastConnections => self.start_proxy("    balance leastconn\n"),
+        }
+    }
+
+    pub(crate) fn stop(&mut self, subject: Subject) -> Result<()> {
+        match subject {
+            Subject::Context | Subject::RoundRobin => self.ours.stop("front")?,
+            Subject::Uri | Subject::LeastConnections => self.proxy.stop("haproxy")?,
+        };
+        Ok(())
+    }
+
+    fn start_ours(&mut self, policy: &str) -> Result<(&mut Rig, SocketAddr)> {
+        self.ours.empty_caches()?;
+        let options = FrontOptions {
+            policy: policy.to_owned(),
+            // The defaults of the configuration, not those of the rig.
+            table: "weighted".to_owned(),
+            load_threshold: "72x".to_owned(),
+            ..FrontOptions::default()
+        };
+        self.ours.start_front(&options)?;
+        self.ours.wait_until_servers_up(std::time::Duration::from_secs(10))?;
+        let target = (self.ours.plan().address("vip", Family::V4), 80).into();
+        Ok((&mut self.ours, target))
+    }
+
+    /// Equal weights of 100 make the ring of hashes as smooth as with any number of servers; of the same size, they say nothing
+    /// else. Connections to servers are shared by all clients.
+    fn start_proxy(&mut self, balance: &str) -> Result<(&mut Rig, SocketAddr)> {
+        self.proxy.empty_caches()?;
+        let backend = format!("{balance}    http-reuse always\n");
+        let options =
+            HaproxyOptions { backend, server: "weight 100".to_owned(), ..HaproxyOptions::default() };
+        self.proxy.start_haproxy_with(&options)?;
+        let target = (self.proxy.plan().address("front", Family::V4), 8080).into();
+        Ok((&mut self.proxy, target))
+    }
+}
