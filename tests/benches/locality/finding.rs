@@ -44,7 +44,7 @@ fn method(rounds: usize) -> String {
          {settling} s, in which caches and policies settle, and {counted} s more, which give requests/s. Then {RATE} requests a second \
          come as a Poisson process, whatever becomes of those before them, for {steady} s, which give the rest: latencies are from \
          when a request was due, and whoever has no whole answer after {patience} s counts as that. Then a server becomes slow, and \
-         from \"over and over\" on it all comes again. Medians of {rounds} rounds, alternating; in brackets the least and the most.",
+         from \"over and over\" on it all comes again, with {resettling} s to settle. Medians of {rounds} rounds, alternating; in brackets the least and the most.",
         room = SITE.room,
         size = SITE.object_bytes >> 10,
         origin = ORIGIN_TIME.as_millis(),
@@ -52,7 +52,8 @@ fn method(rounds: usize) -> String {
         pace = SITE.pace,
         slow_pace = SITE.slow_pace,
         slow_origin = SLOW_ORIGIN_TIME.as_millis(),
-        settling = SETTLING.as_secs(),
+        settling = SETTLING[0].as_secs(),
+        resettling = SETTLING[1].as_secs(),
         counted = COUNTED.as_secs(),
         steady = STEADY_COUNTED.as_secs(),
         patience = PATIENCE.as_secs(),

@@ -20,8 +20,8 @@ pub(crate) const SLOW_ORIGIN_TIME: Duration = Duration::from_millis(90);
 /// Clients that ask over and over.
 pub(crate) const CLIENTS: usize = 64;
 
-/// How long they do: until caches and policies have settled, and to be counted.
-pub(crate) const SETTLING: Duration = Duration::from_secs(3);
+/// How long they do: until caches and policies have settled, at first and with a slow server, and to be counted.
+pub(crate) const SETTLING: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(6)];
 pub(crate) const COUNTED: Duration = Duration::from_secs(2);
 
 /// Requests a second while latencies are measured: half of what the servers can do.
@@ -74,9 +74,9 @@ impl Session {
         let each: Vec<u32> = (0..OBJECTS).rev().collect();
         load::fetch_all(rig.host("client")?, target, &each, SERVERS * SITE.origin_threads, LONGEST_WALK)?;
         let mut workload = Workload::new(self.round as u64 + 1);
-        let before = self.sample(rig, target, &mut workload, slow)?;
+        let before = self.sample(rig, target, &mut workload, slow, SETTLING[0])?;
         rig.set_origin(&format!("server{slow}"), SLOW_ORIGIN_TIME, true)?;
-        let after = self.sample(rig, target, &mut workload, slow)?;
+        let after = self.sample(rig, target, &mut workload, slow, SETTLING[1])?;
         check_bound(rig)?;
         stage.stop(self.subject)?;
         Ok([before, after])
@@ -85,7 +85,8 @@ impl Session {
     fn sample(&self, rig: &Rig, target: SocketAddr, workload: &mut Workload, slow: usize) -> Result<Sample> {
         let client = rig.host("client")?;
         let objects = workload.objects(ENOUGH);
-        let over = load::fetch_all(client, target, &objects, CLIENTS, SETTLING + COUNTED)?;
+        let over = load::fetch_all(client, target, &objects, CLIENTS, settling + COUNTED)?;
+        let over: Vec<Fetch> = over.into_iter().filter(|fetch| fetch.due >= settling).collect();
         let demands = workload.demands(f64::from(RATE), STEADY_LEAD + STEADY_COUNTED);
         let mut steady = load::fetch(client, target, &demands, PATIENCE)?;
         steady.retain(|fetch| fetch.due >= STEADY_LEAD);
@@ -111,7 +112,7 @@ fn check_bound(rig: &Rig) -> Result<()> {
 impl Sample {
     fn of(over: &[Fetch], steady: &[Fetch], slow: usize) -> Self {
         let served = |fetch: &Fetch| fetch.outcome == Outcome::Served;
-        let counted = over.iter().filter(|fetch| served(fetch) && fetch.due >= SETTLING).count();
+        let counted = over.iter().filter(|fetch| served(fetch)).count();
         let part = |which: &dyn Fn(&Fetch) -> bool| {
             steady.iter().filter(|fetch| which(fetch)).count() as f64 / steady.len() as f64
         };

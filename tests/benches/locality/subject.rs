@@ -1,7 +1,7 @@
 //! Who is compared. The dispatcher and HAProxy have a rig each, with servers of their own: HAProxy's has all offloads on, the
 //! dispatcher's must do without some of them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use tests::{CachedSite, Family, FrontOptions, HaproxyOptions, Rig, load};
@@ -14,8 +14,12 @@ pub(crate) const SITE: CachedSite =
     CachedSite { room: 700, object_bytes: 15 << 10, origin_threads: 4, pace: 500, slow_pace: 125 };
 
 /// Of the even share of the requests in flight, in percent: how much a server may hold by `balance uri`.
-pub(crate) const BALANCE_FACTOR: u32 = 150;
+pub(crate) const BALANCE_FACTOR: u32 = 200;
 
+/// Servers report ten times a second.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A balancer with a way to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Context,
@@ -74,8 +78,7 @@ impl Stage {
             Subject::Context => self.start_ours("context"),
             Subject::RoundRobin => self.start_ours("round-robin"),
             Subject::Uri => self.start_proxy(&format!(
-                "    balance uri\n    hash-type consistent\n    {}\n",
-                std::env::var("F").unwrap_or_else(|_| format!("hash-balance-factor {BALANCE_FACTOR}"))
+                "    balance uri\n    hash-type consistent\n    hash-balance-factor {BALANCE_FACTOR}\n"
             )),
             Subject::LeastConnections => self.start_proxy("    balance leastconn\n"),
         }
@@ -99,7 +102,7 @@ impl Stage {
             ..FrontOptions::default()
         };
         self.ours.start_front(&options)?;
-        self.ours.wait_until_servers_up(std::time::Duration::from_secs(10))?;
+        self.ours.wait_until_servers_up(START_LIMIT)?;
         let target = (self.ours.plan().address("vip", Family::V4), 80).into();
         Ok((&mut self.ours, target))
     }
