@@ -82,7 +82,14 @@ impl Session {
         Ok([before, after])
     }
 
-    fn sample(&self, rig: &Rig, target: SocketAddr, workload: &mut Workload, slow: usize) -> Result<Sample> {
+    fn sample(
+        &self,
+        rig: &Rig,
+        target: SocketAddr,
+        workload: &mut Workload,
+        slow: usize,
+        settling: Duration,
+    ) -> Result<Sample> {
         let client = rig.host("client")?;
         let objects = workload.objects(ENOUGH);
         let over = load::fetch_all(client, target, &objects, CLIENTS, settling + COUNTED)?;

@@ -20,11 +20,16 @@ struct Bench {
 }
 
 /// In the order of the document. Some are tests that assert no time: they share ring c's world of packets.
-const BENCHES: [Bench; 4] = [
+const BENCHES: [Bench; 5] = [
     Bench {
         name: "side_by_side",
         arguments: &["bench", "--package", "tests", "--bench", "side_by_side"],
         question: "requests a second, latency and CPU time: direct, dispatcher, HAProxy, nginx",
+    },
+    Bench {
+        name: "locality",
+        arguments: &["bench", "--package", "tests", "--bench", "locality"],
+        question: "hit rate, requests a second and latency of servers with caches: dispatcher, HAProxy",
     },
     Bench {
         name: "cost_of_a_packet",
