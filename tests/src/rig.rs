@@ -21,11 +21,12 @@ use crate::{
     host::Host,
     leftovers,
     lock::Lock,
-    nginx::{self, CachedSite, Content},
+    nginx::{self, Content},
     nginx_proxy, pass,
     plan::Plan,
     process::Tracked,
     roles::{BackOptions, FrontOptions, back_text, front_text},
+    site::CachedSite,
     wiring,
 };
 
@@ -55,7 +56,7 @@ pub struct Rig {
     dispatcher: PathBuf,
     processes: BTreeMap<String, Tracked>,
     options: BTreeMap<String, RoleOptions>,
-    delays: BTreeMap<String, DelayServer>,
+    pub(crate) delays: BTreeMap<String, DelayServer>,
     nginx_workers: usize,
     content: Content,
     kept: bool,
@@ -366,45 +367,6 @@ impl Rig {
         self.set_origin(server, delay, !delay.is_zero())
     }
 
-    /// Lets the origin behind a server take `delay` for each request, and the server be slow or not: what that means is up to the
-    /// site that it caches.
-    ///
-    /// # Errors
-    /// If the rig was built with neither `slowable(true)` nor `cached`.
-    pub fn set_origin(&mut self, server: &str, delay: Duration, is_slow: bool) -> Result<()> {
-        let origin = self.delays.get(server);
-        let origin =
-            origin.ok_or_else(|| anyhow!("{server} cannot be slow: build the rig with slowable(true)"))?;
-        origin.set(delay);
-        let flag = nginx::slow_flag(&self.plan.run_dir(), server);
-        if is_slow {
-            fs::write(flag, "")?;
-        } else if flag.exists() {
-            fs::remove_file(flag)?;
-        }
-        Ok(())
-    }
-
-    /// Restarts nginx of all servers with empty caches.
-    ///
-    /// # Errors
-    /// If it does not end or start in time.
-    pub fn empty_caches(&mut self) -> Result<()> {
-        for server in self.plan.server_names() {
-            self.stop(&nginx_of(&server))?;
-            fs::remove_dir_all(self.plan.run_dir().join(&server).join(nginx::CACHE))?;
-        }
-        self.start_nginx()
-    }
-
-    /// Objects that a server has in its cache.
-    ///
-    /// # Errors
-    /// If the cache cannot be read.
-    pub fn cached_objects(&self, server: &str) -> Result<usize> {
-        nginx::cached_objects(&self.plan.run_dir().join(server).join(nginx::CACHE))
-    }
-
     /// Lets everything run on after this process; `remove_leftovers` ends it.
     pub fn leave(mut self) {
         self.kept = true;
@@ -437,7 +399,7 @@ impl Rig {
         self.start_nginx()
     }
 
-    fn start_nginx(&mut self) -> Result<()> {
+    pub(crate) fn start_nginx(&mut self) -> Result<()> {
         let run_dir = self.plan.run_dir();
         for name in self.plan.server_names() {
             let server = Server { host: self.host(&name)?, run_dir: &run_dir };
@@ -534,7 +496,8 @@ impl Drop for Rig {
     }
 }
 
-fn nginx_of(server: &str) -> String {
+/// Its name among the processes.
+pub(crate) fn nginx_of(server: &str) -> String {
     format!("nginx of {server}")
 }
 

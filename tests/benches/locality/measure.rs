@@ -21,15 +21,15 @@ pub(crate) const SLOW_ORIGIN_TIME: Duration = Duration::from_millis(90);
 pub(crate) const CLIENTS: usize = 64;
 
 /// How long they do: until caches and policies have settled, at first and with a slow server, and to be counted.
-pub(crate) const SETTLING: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(6)];
-pub(crate) const COUNTED: Duration = Duration::from_secs(2);
+pub(crate) const SETTLING: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+pub(crate) const COUNTED: Duration = Duration::from_millis(1500);
 
 /// Requests a second while latencies are measured: half of what the servers can do.
 pub(crate) const RATE: u32 = SITE.pace * SERVERS as u32 / 2;
 
 /// How long they come: until what those clients have left is done, and to be counted.
 const STEADY_LEAD: Duration = Duration::from_secs(1);
-pub(crate) const STEADY_COUNTED: Duration = Duration::from_secs(3);
+pub(crate) const STEADY_COUNTED: Duration = Duration::from_millis(2500);
 
 /// Clients' patience.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);

@@ -13,9 +13,6 @@ pub(crate) const SERVERS: usize = 4;
 pub(crate) const SITE: CachedSite =
     CachedSite { room: 700, object_bytes: 15 << 10, origin_threads: 4, pace: 500, slow_pace: 125 };
 
-/// Of the even share of the requests in flight, in percent: how much a server may hold by `balance uri`.
-pub(crate) const BALANCE_FACTOR: u32 = 200;
-
 /// Servers report ten times a second.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -24,12 +21,15 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) enum Subject {
     Context,
     RoundRobin,
-    Uri,
+    /// With a `hash-balance-factor`: how much of its even share of the requests in flight a server may hold, in percent.
+    Uri(u32),
     LeastConnections,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 4] = [Self::Context, Self::RoundRobin, Self::Uri, Self::LeastConnections];
+    /// HAProxy's manual calls factors from 125 to 200 reasonable.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Context, Self::RoundRobin, Self::Uri(150), Self::Uri(200), Self::LeastConnections];
 
     /// DISPATCHER_SUBJECTS takes some of them, by their numbers from 0.
     pub(crate) fn chosen() -> Vec<Self> {
@@ -41,12 +41,12 @@ impl Subject {
             .collect()
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::Context => "dispatcher, context",
-            Self::RoundRobin => "dispatcher, round-robin",
-            Self::Uri => "HAProxy, balance uri",
-            Self::LeastConnections => "HAProxy, leastconn",
+            Self::Context => "dispatcher, context".to_owned(),
+            Self::RoundRobin => "dispatcher, round-robin".to_owned(),
+            Self::Uri(factor) => format!("HAProxy, uri {factor}"),
+            Self::LeastConnections => "HAProxy, leastconn".to_owned(),
         }
     }
 }
@@ -77,8 +77,8 @@ impl Stage {
         match subject {
             Subject::Context => self.start_ours("context"),
             Subject::RoundRobin => self.start_ours("round-robin"),
-            Subject::Uri => self.start_proxy(&format!(
-                "    balance uri\n    hash-type consistent\n    hash-balance-factor {BALANCE_FACTOR}\n"
+            Subject::Uri(factor) => self.start_proxy(&format!(
+                "    balance uri\n    hash-type consistent\n    hash-balance-factor {factor}\n"
             )),
             Subject::LeastConnections => self.start_proxy("    balance leastconn\n"),
         }
@@ -87,13 +87,17 @@ impl Stage {
     pub(crate) fn stop(&mut self, subject: Subject) -> Result<()> {
         match subject {
             Subject::Context | Subject::RoundRobin => self.ours.stop("front")?,
-            Subject::Uri | Subject::LeastConnections => self.proxy.stop("haproxy")?,
+            Subject::Uri(_) | Subject::LeastConnections => self.proxy.stop("haproxy")?,
         };
         Ok(())
     }
 
     fn start_ours(&mut self, policy: &str) -> Result<(&mut Rig, SocketAddr)> {
         self.ours.empty_caches()?;
+        for server in self.ours.plan().server_names() {
+            // Nor must it know the service times of the subject before.
+            self.ours.restart(&server)?;
+        }
         let options = FrontOptions {
             policy: policy.to_owned(),
             // The defaults of the configuration, not those of the rig.
