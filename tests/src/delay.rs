@@ -1,5 +1,5 @@
-//! A slow origin behind a server's nginx: one thread that takes one request at a time, waits, and answers.
-//! Requests queue up behind each other, so both the time to the first byte and the server's load grow.
+//! A slow origin behind a server's nginx: threads that each take one request at a time, wait, and answer. When all are busy,
+//! requests queue up, so both the time to the first byte and the server's load grow.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -26,29 +26,36 @@ const LONGEST_HEAD: u64 = 64 << 10;
 pub(crate) struct DelayServer {
     shared: Arc<Shared>,
     host: Host,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     name: String,
+    filling: String,
     delay_us: AtomicU64,
     stop: AtomicBool,
 }
 
 impl DelayServer {
-    pub(crate) fn start(host: &Host) -> Result<Self> {
+    /// Answers `threads` requests at a time, each by a line with its path and `filling` dots.
+    pub(crate) fn start(host: &Host, threads: usize, filling: usize) -> Result<Self> {
         let listener = host
             .enter(|| TcpListener::bind(("127.0.0.1", PORT)))?
             .with_context(|| format!("cannot start the delay server of {}", host.name()))?;
         let shared = Arc::new(Shared {
             name: host.name().to_owned(),
+            filling: ".".repeat(filling),
             delay_us: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
-        let serving = Arc::clone(&shared);
-        let thread = thread::spawn(move || serve(&listener, &serving));
-        Ok(Self { shared, host: host.clone(), thread: Some(thread) })
+        let (listener, serving) = (Arc::new(listener), Arc::clone(&shared));
+        let start = || {
+            let (listener, serving) = (Arc::clone(&listener), Arc::clone(&serving));
+            thread::spawn(move || serve(&listener, &serving))
+        };
+        let threads = std::iter::repeat_with(start).take(threads).collect();
+        Ok(Self { shared, host: host.clone(), threads })
     }
 
     pub(crate) fn set(&self, delay: Duration) {
@@ -61,10 +68,12 @@ impl Drop for DelayServer {
     fn drop(&mut self) {
         self.set(Duration::ZERO);
         self.shared.stop.store(true, Ordering::Relaxed);
-        // One more connection wakes the thread up from its accept; without it the thread must not be waited for.
-        let woken = self.host.enter(|| TcpStream::connect(("127.0.0.1", PORT)).is_ok());
-        if let (Ok(true), Some(thread)) = (woken, self.thread.take()) {
-            let _ = thread.join();
+        // One more connection for each thread wakes it up from its accept; without that it must not be waited for.
+        let wake = || self.threads.iter().all(|_| TcpStream::connect(("127.0.0.1", PORT)).is_ok());
+        if let Ok(true) = self.host.enter(wake) {
+            for thread in self.threads.drain(..) {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -90,12 +99,9 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     }
     std::io::copy(&mut (&mut reader).take(body_length(&head)), &mut std::io::sink())?;
     thread::sleep(Duration::from_micros(shared.delay_us.load(Ordering::Relaxed)));
-    let body = format!("{} {}\n", shared.name, path(&head));
-    write!(
-        stream,
-        "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    let body = format!("{} {}\n{}", shared.name, path(&head), shared.filling);
+    let head = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length:";
+    stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes())
 }
 
 fn path(head: &str) -> &str {

@@ -26,6 +26,7 @@ mod roles;
 #[cfg(test)]
 mod selftest;
 mod show;
+mod site;
 mod skip;
 mod sources;
 pub mod wire;
@@ -42,6 +43,7 @@ pub use plan::{Family, LAB, Plan};
 pub use process::Tracked;
 pub use rig::{Rig, RigBuilder};
 pub use roles::{Alter, BackOptions, FrontOptions};
+pub use site::CachedSite;
 pub use skip::skipped;
 pub use sources::{Sources, source_ipv4, source_ipv6};
 pub use wrk::{Wrk, WrkReport};

@@ -4,40 +4,67 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{delay, process::Tracked, rig::Server};
+use crate::{
+    delay,
+    process::Tracked,
+    rig::Server,
+    site::{self, CachedSite},
+};
+
+/// What servers answer outside /bytes/.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// Their name and the path.
+    Text,
+    /// The same, or by the delay server while the server is slow.
+    Slowable,
+    /// From a cache, and what is not there from the delay server.
+    Cached(CachedSite),
+}
 
 /// Writes the configuration of one server and starts nginx there.
-pub(crate) fn start(server: &Server<'_>, workers: usize, slowable: bool) -> Result<Tracked> {
+pub(crate) fn start(server: &Server<'_>, workers: usize, content: Content) -> Result<Tracked> {
     let directory = server.run_dir.join(server.host.name());
-    for part in ["body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+    for part in ["body", "proxy", "fastcgi", "uwsgi", "scgi", site::CACHE] {
         fs::create_dir_all(directory.join(part))?;
     }
     let config = directory.join("nginx.conf");
-    fs::write(&config, text(server.host.name(), server.run_dir, workers, slowable))
+    fs::write(&config, text(server.host.name(), server.run_dir, workers, content))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut command = server.host.command("/usr/sbin/nginx");
     command.arg("-p").arg(&directory).arg("-c").arg(&config).arg("-e").arg(directory.join("error.log"));
     server.spawn("nginx", command)
 }
 
-/// While this file exists, all but /bytes/ of a slowable server is answered by the delay server.
+/// While this file exists, all but /bytes/ of a slowable server is answered by the delay server, and a server with a cache serves
+/// at its slow pace.
 pub(crate) fn slow_flag(run_dir: &Path, server: &str) -> std::path::PathBuf {
     run_dir.join(server).join("slow")
 }
 
-fn text(name: &str, run_dir: &Path, workers: usize, slowable: bool) -> String {
+/// How everything outside /bytes/ is answered, and what that needs outside the `server` block.
+fn answer(name: &str, run_dir: &Path, content: Content) -> (String, String) {
+    let text = format!("return 200 \"{name} $written_path\\n\";");
+    let origin = format!("proxy_pass http://127.0.0.1:{};", delay::PORT);
+    match content {
+        Content::Text => (text, String::new()),
+        Content::Slowable => {
+            let flag = slow_flag(run_dir, name);
+            (format!("if (!-f {}) {{ {text} }}\n      {origin}", flag.display()), String::new())
+        }
+        Content::Cached(site) => {
+            let flag = slow_flag(run_dir, name);
+            (site.location(name, &flag) + &origin, site.shared(&run_dir.join(name).join(site::CACHE)))
+        }
+    }
+}
+
+fn text(name: &str, run_dir: &Path, workers: usize, content: Content) -> String {
     let directory = run_dir.join(name);
     let here = directory.display();
+    let (answer, cache) = answer(name, run_dir, content);
     let content = run_dir.join("content");
     let content = content.display();
-    let answer = format!("return 200 \"{name} $written_path\\n\";");
-    let answer = if slowable {
-        let flag = slow_flag(run_dir, name);
-        let flag = flag.display();
-        format!("if (!-f {flag}) {{ {answer} }}\n      proxy_pass http://127.0.0.1:{};", delay::PORT)
-    } else {
-        answer
-    };
     format!(
         r#"# Written by the rig.
 daemon off;
@@ -61,6 +88,7 @@ http {{
   uwsgi_temp_path {here}/uwsgi;
   scgi_temp_path {here}/scgi;
   proxy_read_timeout 300s;
+  {cache}
   # The path as the client wrote it, without the query.
   map $request_uri $written_path {{
     "~^(?<path>[^?]*)" $path;

@@ -21,10 +21,12 @@ use crate::{
     host::Host,
     leftovers,
     lock::Lock,
-    nginx, nginx_proxy, pass,
+    nginx::{self, Content},
+    nginx_proxy, pass,
     plan::Plan,
     process::Tracked,
     roles::{BackOptions, FrontOptions, back_text, front_text},
+    site::CachedSite,
     wiring,
 };
 
@@ -41,7 +43,7 @@ pub struct RigBuilder {
     straight: bool,
     dispatcher: Option<PathBuf>,
     nginx_workers: usize,
-    slowable: bool,
+    content: Content,
     settings: Vec<(&'static str, &'static str)>,
     links: wiring::Links,
 }
@@ -54,7 +56,9 @@ pub struct Rig {
     dispatcher: PathBuf,
     processes: BTreeMap<String, Tracked>,
     options: BTreeMap<String, RoleOptions>,
-    delays: BTreeMap<String, DelayServer>,
+    pub(crate) delays: BTreeMap<String, DelayServer>,
+    nginx_workers: usize,
+    content: Content,
     kept: bool,
     _lock: Lock,
 }
@@ -122,7 +126,14 @@ impl RigBuilder {
     /// Lets `Rig::set_slow` work, at the price of a `stat` by nginx for each request.
     #[must_use]
     pub fn slowable(mut self, slowable: bool) -> Self {
-        self.slowable = slowable;
+        self.content = if slowable { Content::Slowable } else { Content::Text };
+        self
+    }
+
+    /// Makes the servers cache a part of what a slow origin, one for each of them, has: all outside /bytes/.
+    #[must_use]
+    pub fn cached(mut self, site: CachedSite) -> Self {
+        self.content = Content::Cached(site);
         self
     }
 
@@ -166,6 +177,8 @@ impl RigBuilder {
             processes: BTreeMap::new(),
             options: BTreeMap::new(),
             delays: BTreeMap::new(),
+            nginx_workers: self.nginx_workers,
+            content: self.content,
             kept: false,
             _lock: lock,
         };
@@ -186,7 +199,7 @@ impl Rig {
             straight: false,
             dispatcher: None,
             nginx_workers: 1,
-            slowable: false,
+            content: Content::Text,
             settings: Vec::new(),
             links: wiring::Links { full_offloads: false, front_queues: 1 },
         }
@@ -351,19 +364,7 @@ impl Rig {
     /// # Errors
     /// If the rig was not built with `slowable(true)`.
     pub fn set_slow(&mut self, server: &str, delay: Duration) -> Result<()> {
-        let slow = self.delays.get(server);
-        let slow =
-            slow.ok_or_else(|| anyhow!("{server} cannot be slow: build the rig with slowable(true)"))?;
-        slow.set(delay);
-        let flag = nginx::slow_flag(&self.plan.run_dir(), server);
-        if delay.is_zero() {
-            if flag.exists() {
-                fs::remove_file(flag)?;
-            }
-        } else {
-            fs::write(flag, "")?;
-        }
-        Ok(())
+        self.set_origin(server, delay, !delay.is_zero())
     }
 
     /// Lets everything run on after this process; `remove_leftovers` ends it.
@@ -386,16 +387,27 @@ impl Rig {
         content::write_files(&run_dir.join("content/bytes"))?;
         for name in self.plan.server_names() {
             let host = self.host(&name)?;
-            if builder.slowable {
-                let delay = DelayServer::start(host)?;
-                self.delays.insert(name.clone(), delay);
-            }
+            let delay = match builder.content {
+                Content::Text => None,
+                Content::Slowable => Some(DelayServer::start(host, 1, 0)?),
+                Content::Cached(site) => {
+                    Some(DelayServer::start(host, site.origin_threads, site.object_bytes)?)
+                }
+            };
+            self.delays.extend(delay.map(|delay| (name.clone(), delay)));
+        }
+        self.start_nginx()
+    }
+
+    pub(crate) fn start_nginx(&mut self) -> Result<()> {
+        let run_dir = self.plan.run_dir();
+        for name in self.plan.server_names() {
             let server = Server { host: self.host(&name)?, run_dir: &run_dir };
-            let process = nginx::start(&server, builder.nginx_workers, builder.slowable)?;
-            self.processes.insert(format!("nginx of {name}"), process);
+            let process = nginx::start(&server, self.nginx_workers, self.content)?;
+            self.processes.insert(nginx_of(&name), process);
         }
         for name in self.plan.server_names() {
-            self.wait_for_port(&name, &format!("nginx of {name}"), "127.0.0.1:80")?;
+            self.wait_for_port(&name, &nginx_of(&name), "127.0.0.1:80")?;
         }
         Ok(())
     }
@@ -482,6 +494,11 @@ impl Drop for Rig {
             eprintln!("rig {} is not removed: {error:#}", self.plan.instance());
         }
     }
+}
+
+/// Its name among the processes.
+pub(crate) fn nginx_of(server: &str) -> String {
+    format!("nginx of {server}")
 }
 
 fn default_dispatcher() -> PathBuf {

@@ -58,7 +58,7 @@ pub fn saturate(host: &Host, targets: &[SocketAddr], clients: u16, time: Duratio
     })?
 }
 
-fn runtime() -> Result<Runtime> {
+pub(super) fn runtime() -> Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot make an event loop")
 }
@@ -127,7 +127,7 @@ fn request(number: u16, is_last: bool) -> String {
     format!("GET /thing/{} HTTP/1.1\r\nHost: rig\r\n{connection}\r\n", number % THINGS)
 }
 
-fn outcome(status: u16) -> Outcome {
+pub(super) fn outcome(status: u16) -> Outcome {
     match status {
         200 => Outcome::Served,
         503 => Outcome::Refused,
@@ -135,16 +135,18 @@ fn outcome(status: u16) -> Outcome {
     }
 }
 
-fn failure(error: &io::Error) -> Outcome {
+pub(super) fn failure(error: &io::Error) -> Outcome {
     match error.kind() {
         io::ErrorKind::InvalidData => Outcome::Odd,
         _ => Outcome::Reset,
     }
 }
 
-struct Answer {
-    status: u16,
-    server: Option<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) server: Option<u8>,
+    /// Whether it came from a server's cache.
+    pub(super) hit: bool,
     kept: Option<TcpStream>,
 }
 
@@ -169,7 +171,7 @@ async fn ask_again(
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     kept: Option<TcpStream>,
     source: Ipv4Addr,
     target: SocketAddr,
@@ -189,7 +191,8 @@ async fn ask(
         })?;
         if let Some((response, _)) = response {
             let server = response.server.and_then(|name| name.strip_prefix("server")?.parse().ok());
-            return Ok(Answer { status: response.status, server, kept: Some(stream) });
+            let hit = response.cache.as_deref() == Some("HIT");
+            return Ok(Answer { status: response.status, server, hit, kept: Some(stream) });
         }
         if bytes.len() > LONGEST_RESPONSE {
             return Err(io::ErrorKind::InvalidData.into());

@@ -1,9 +1,10 @@
-//! Open-loop load with levels of clients, and what became of each request. Requests are due at times that are drawn before the
+//! Load of clients, and what became of each request: with levels of clients, or for the objects of a cached site. Requests are due at times that are drawn before the
 //! first is sent, and their latency counts from then: a slow system is not asked less often, nor is its slowness forgotten.
 
 mod client;
 mod inversion;
 mod network;
+mod objects;
 mod schedule;
 
 use std::{net::Ipv4Addr, time::Duration};
@@ -11,6 +12,7 @@ use std::{net::Ipv4Addr, time::Duration};
 pub use client::{drive, saturate};
 pub use inversion::{Inversions, inversions};
 pub use network::attach;
+pub use objects::{Demand, Fetch, fetch, fetch_all};
 pub use schedule::Load;
 
 /// A level of clients, told apart by their addresses.

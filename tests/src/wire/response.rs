@@ -8,6 +8,8 @@ pub struct Response {
     pub status: u16,
     /// The `X-Server` header.
     pub server: Option<String>,
+    /// The `X-Cache` header: nginx's `$upstream_cache_status`.
+    pub cache: Option<String>,
     pub body: Vec<u8>,
     /// Whether the sender closed with it.
     pub closed: bool,
@@ -35,7 +37,9 @@ pub(crate) fn parse(bytes: &[u8], closed: bool) -> Result<Option<(Response, usiz
         return Ok(None);
     }
     let server = header(head, "x-server").map(str::to_owned);
-    let response = Response { status, server, body: body[..length].to_vec(), closed, largest_packet: 0 };
+    let cache = header(head, "x-cache").map(str::to_owned);
+    let response =
+        Response { status, server, cache, body: body[..length].to_vec(), closed, largest_packet: 0 };
     Ok(Some((response, end + 4 + length)))
 }
 

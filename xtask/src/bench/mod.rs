@@ -27,6 +27,11 @@ const BENCHES: [Bench; 5] = [
         question: "requests a second, latency and CPU time: direct, dispatcher, HAProxy, nginx",
     },
     Bench {
+        name: "locality",
+        arguments: &["bench", "--package", "tests", "--bench", "locality"],
+        question: "hit rate, requests a second and latency of servers with caches: dispatcher, HAProxy",
+    },
+    Bench {
         name: "cost_of_a_packet",
         arguments: &[
             "test",
