@@ -473,7 +473,7 @@ pub(super) fn write_record(record: &DispatchRecord) {
 #[inline(always)]
 pub(super) fn cached_class(key: u64) -> Option<CachedClass> {
     // SAFETY: copied at once, from memory that stays readable.
-    unsafe { CLASS_CACHE.get(&key) }.copied()
+    unsafe { CLASS_CACHE.get(key) }.copied()
 }
 
 /// Where this CPU scans a head.

@@ -203,9 +203,8 @@ async fn start(
     }
     program.set_out(servers.index)?;
     let neighbours = Neighbours::new(handle.clone(), servers.clone(), &config.servers, table).await?;
-    let key = secret.report_key();
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
-    let feedback = Feedback::open(config, key, shared.0, shared.1, roster, loss_sender)?;
+    let feedback = Feedback::open(config, secret.report_key(), shared.0, shared.1, roster, loss_sender)?;
     program.attach(config)?;
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
     let interfaces = (clients, servers.clone());

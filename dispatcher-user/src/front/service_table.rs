@@ -8,7 +8,10 @@ use std::{
 
 use aya::maps::{HashMap, MapData, MapError};
 use dispatcher_common::service::{ServiceEntry, ServiceKey, flag};
-use dispatcher_core::config::FrontConfig;
+use dispatcher_core::{
+    config::{FrontConfig, ServiceConfig},
+    policy::InKernel,
+};
 
 use super::sweep::{Loss, Lost};
 
@@ -103,9 +106,13 @@ impl ServiceTable {
     }
 }
 
-/// Which services may be asked the class cache.
+/// Which services have a class cache: those whose policy the program knows.
 fn quick(config: &FrontConfig) -> Vec<bool> {
-    config.services.iter().map(|_| config.class_cache > 0).collect()
+    let is_quick = |service: &ServiceConfig| {
+        let policy = service.policy.build(service.class_base, service.class_count());
+        config.class_cache > 0 && policy.is_ok_and(|policy| !matches!(policy.in_kernel(), InKernel::No))
+    };
+    config.services.iter().map(is_quick).collect()
 }
 
 fn set_members(entry: &mut ServiceEntry, quick: bool, members: MemberState) {

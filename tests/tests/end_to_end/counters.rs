@@ -55,6 +55,16 @@ const REACHED: &[(&str, &[Counter])] = &[
         ],
     ),
     (
+        "class_cache::a_url_that_is_asked_for_again_goes_to_its_server_at_once",
+        &[
+            Front(F::RequestFirst),
+            Front(F::RequestQuick),
+            Front(F::ClassCacheMiss),
+            Front(F::ClassCacheUnusual),
+            Control(C::ClassCached),
+        ],
+    ),
+    (
         "traffic::kept_connections_carry_wrk_without_an_error",
         &[Front(F::Forwarded), Back(B::RequestRepeated)],
     ),
@@ -281,6 +291,8 @@ const ELSEWHERE: &[(Counter, &str)] = &[
     (Back(B::HandoffMptcpRefused), "ring c: nginx of Debian 12 does not speak MPTCP"),
     (Control(C::TransmitFailed), "unit tests of the slow path: a full or vanished interface"),
     (Control(C::FilterUpdateFailed), "unit tests of the slow path: a map that refuses"),
+    (Control(C::ClassCacheFailed), "unit tests of the slow path: a map that refuses"),
+    (Front(F::ClassCacheUndecided), "ring c: a class whose servers may not be chosen"),
 ];
 
 /// What the table promises of a test.

@@ -15,6 +15,7 @@ mod wrk;
 
 mod accounts;
 mod admission;
+mod class_cache;
 mod classes;
 mod clients;
 mod direct_return;

@@ -45,14 +45,14 @@ impl Filters for Table {
     }
 }
 
-/// A class cache in memory.
+/// A class cache in memory that takes a batch of one entry.
 #[derive(Default)]
 struct Classes(Mutex<HashMap<u64, CachedClass>>);
 
 impl Entries for Classes {
     fn insert(&self, keys: &[u64], classes: &[CachedClass]) -> usize {
-        self.0.lock().unwrap().extend(keys.iter().copied().zip(classes.iter().copied()));
-        0
+        self.0.lock().unwrap().insert(keys[0], classes[0]);
+        keys.len() - 1
     }
 }
 
@@ -897,6 +897,21 @@ fn a_request_that_comes_twice_is_told_to_the_class_cache() {
     world.now.ns += 2_000 * MS;
     world.client(&from(4));
     world.assert_counts(&[(ControlCounter::Dispatched, 4), (ControlCounter::ClassCached, 2)]);
+}
+
+#[test]
+fn a_class_that_cannot_be_remembered_is_counted() {
+    let mut world = World::new();
+    for port in 1..=4 {
+        let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", port % 2).into_bytes();
+        world.unflushed(0, &Shape { client_port: port, ..Shape::request(&head) });
+    }
+    world.engines[0].flush();
+    world.assert_counts(&[
+        (ControlCounter::Dispatched, 4),
+        (ControlCounter::ClassCached, 1),
+        (ControlCounter::ClassCacheFailed, 1),
+    ]);
 }
 
 #[test]
