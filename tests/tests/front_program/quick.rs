@@ -300,10 +300,8 @@ fn the_program_answers_as_the_slow_path_would() {
             Head::Complete(head) => Some((classes.classify(&head).0, classes.target(&head))),
             _ => None,
         };
-        let key = key_of(&head);
-        if let (Some((class, target)), Some(key)) = (answer, key)
-            && is_cached(key)
-        {
+        let known = answer.zip(key_of(&head).filter(|key| is_cached(*key)));
+        if let Some(((class, target), key)) = known {
             let cached = CachedClass { target, class, generation: GENERATION, reserved: 0 };
             program.class_cache().insert(key, cached, 0).unwrap();
         }
@@ -312,16 +310,13 @@ fn the_program_answers_as_the_slow_path_would() {
         let run = program.run("front", &segment.frame());
         let filter = program.filters().get(&flow_key(family), 0).unwrap();
         program.filters().remove(&flow_key(family)).unwrap();
-        if answer.is_some() && key.is_some_and(is_cached) {
-            assert_dispatched(family, &run, &filter, answer.unwrap().0, &head);
+        let text = String::from_utf8_lossy(&head);
+        if let Some(((class, _), _)) = known {
+            assert_eq!((run.action, filter.state), (TX, state::ESTABLISHED), "{text:?}");
+            assert_dispatched(family, &run, &filter, class, &head);
             quick_ones += 1;
         } else {
-            assert_eq!(
-                (run.action, filter.state),
-                (REDIRECT, state::PENDING),
-                "{:?}",
-                String::from_utf8_lossy(&head)
-            );
+            assert_eq!((run.action, filter.state), (REDIRECT, state::PENDING), "{text:?}");
             slow_ones += 1;
         }
     }
@@ -330,7 +325,6 @@ fn the_program_answers_as_the_slow_path_would() {
 }
 
 fn assert_dispatched(family: Family, run: &Run, filter: &Filter, class: u16, head: &[u8]) {
-    assert_eq!((run.action, filter.state), (TX, state::ESTABLISHED), "{:?}", String::from_utf8_lossy(head));
     let (segment, ticket) = opened(family, &run.bytes);
     assert_eq!(segment.payload, head);
     assert_eq!((ticket.class, ticket.server, ticket.priority), (class, SERVER, PRIORITY));
