@@ -5,10 +5,13 @@
 //! keyed hash over tuple, options and epoch). The flow part alone tells a later segment of a fresh flow from a foreign one. It
 //! lies at the bottom, because a client that has received a response acknowledges a little more than the cookie: that must not
 //! pass for a fresh flow.
+//!
+//! The hash is SipHash-1-3, as in Rust's and Linux's hash tables: an attacker sees 24 bits of two hashes and has two minutes, so
+//! guessing (2^23 tries) is cheaper than any attack on more rounds would be. Tickets, which let a request in at a server, have 2-4.
 
 use crate::{
     epoch::Epoch,
-    siphash::{SipKey, hash},
+    siphash::{SipKey, hash_1_3},
     syn_options::SynOptions,
     tuple::Tuple,
 };
@@ -32,12 +35,12 @@ fn flow_hash(key: &SipKey, tuple: &Tuple, options: SynOptions, epoch: Epoch) -> 
     let [client_high, client_low] = tuple.client.halves();
     let [vip_high, vip_low] = tuple.vip.halves();
     let rest = tuple.ports() as u64 | (options.0 as u64) << 32 | (epoch.0 as u64 & 0xff_ffff) << 40;
-    hash(key, [client_high, client_low, vip_high, vip_low, rest])
+    hash_1_3(key, [client_high, client_low, vip_high, vip_low, rest])
 }
 
 #[inline(always)]
 fn isn_part(key: &SipKey, flow_hash: u64, isn: u32) -> u32 {
-    hash(key, [flow_hash ^ isn as u64]) as u32 & PART_MASK
+    hash_1_3(key, [flow_hash ^ isn as u64]) as u32 & PART_MASK
 }
 
 #[inline(always)]

@@ -1,5 +1,7 @@
 //! The filter-table: what the front-end knows of each admitted flow.
 
+use core::mem::offset_of;
+
 use crate::address::Address;
 
 /// A flow: one client connection to one data-plane service (a VIP and a port).
@@ -72,36 +74,21 @@ pub mod flag {
 
 /// The entry of an admitted flow. Times are nanoseconds of the kernel's coarse monotonic clock, numbers of TCP are in host byte
 /// order.
+///
+/// In the kernel's hash map an entry is 48 bytes of its own, the key and this, one entry after the other: 192 bytes with the
+/// size chosen here, three cache lines. So no line is of two flows, which two CPUs would take from each other, and all that a
+/// segment of an established flow touches is in the second line, with the end of the key.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub created_ns: u64,
     pub last_seen_ns: u64,
-    /// Recent issue time: when the latest request began.
-    pub request_ns: u64,
-    /// When the client's acknowledgement first moved after that, that is when it had the first response bytes; 0 until then.
-    pub response_ns: u64,
     /// Segments from the client since the hand-off.
     pub packets: u64,
     /// Their bytes, link layer included.
     pub bytes: u64,
-    /// Sequence number of the first request byte; a segment that starts there needs a ticket.
-    pub handoff_seq: u32,
-    /// Acknowledgement number of the handshake (cookie + 1).
-    pub handoff_ack: u32,
-    /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`].
-    pub noted_isn: u32,
-    /// Acknowledgement number when the latest request began.
-    pub request_ack: u32,
-    /// Latest acknowledgement number: where a RST to the client belongs.
-    pub last_ack: u32,
-    /// Sequence number after the latest data: where a RST to the server belongs.
-    pub next_seq: u32,
-    /// Requests seen on this connection.
-    pub requests: u32,
-    pub class: u16,
-    /// Index of the server.
-    pub server: u16,
+    /// When the client's acknowledgement first moved after the latest request, that is when it had the first response bytes; 0
+    /// until then.
+    pub response_ns: u64,
     /// One of [`state`].
     pub state: u8,
     /// [`crate::syn_options::SynOptions`] of the handshake.
@@ -110,10 +97,40 @@ pub struct Filter {
     pub priority: u8,
     /// Bits of [`flag`].
     pub flags: u8,
+    pub class: u16,
+    /// Index of the server.
+    pub server: u16,
+    /// Latest acknowledgement number: where a RST to the client belongs.
+    pub last_ack: u32,
+    /// Acknowledgement number when the latest request began.
+    pub request_ack: u32,
+    /// Sequence number after the latest data: where a RST to the server belongs.
+    pub next_seq: u32,
+    /// Sequence number of the first request byte; a segment that starts there needs a ticket.
+    pub handoff_seq: u32,
+    /// Acknowledgement number of the handshake (cookie + 1).
+    pub handoff_ack: u32,
+    /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`].
+    pub noted_isn: u32,
+    /// Recent issue time: when the latest request began.
+    pub request_ns: u64,
+    pub created_ns: u64,
+    /// Requests seen on this connection.
+    pub requests: u32,
     /// Where frames to the client go, as its own came from.
     pub client_mac: [u8; 6],
     /// Kept zero.
     pub reserved: [u8; 6],
+    /// Kept zero.
+    pub padding: [u64; 3],
 }
 
-const _: () = assert!(size_of::<Filter>() == 96);
+/// Bytes that the kernel's hash map has before the key of an entry (`struct htab_elem`, Linux 6.9 to 6.18).
+const ENTRY_HEAD: usize = 48;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+const _: () = assert!((ENTRY_HEAD + size_of::<FlowKey>() + size_of::<Filter>()).is_multiple_of(LINE));
+// What every segment touches ends with the second line.
+const _: () = assert!(ENTRY_HEAD + size_of::<FlowKey>() + offset_of!(Filter, handoff_ack) == 2 * LINE);

@@ -1,5 +1,7 @@
 //! Curves as SVG. Owns the look: colours that colour-blind people tell apart (Okabe and Ito's, and a scale from dark to light
-//! for K), markers besides, and a legend beside the plot, where it covers no curve.
+//! for K), markers besides, and a legend beside the plot, where it covers no curve. Bars are drawn in `bars`.
+
+mod bars;
 
 use std::{fs, io, ops::Range, path::Path};
 
@@ -8,6 +10,8 @@ use plotters::{
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
+
+pub use bars::{Bar, Bars, Group, Panel};
 
 const SIZE: (u32, u32) = (900, 480);
 const LEGEND_WIDTH: u32 = 230;

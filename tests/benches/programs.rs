@@ -1,83 +1,91 @@
 //! What the programs cost where they run: mean time a run of each, as the kernel accounts it (`run_time_ns / run_cnt`), while wrk
-//! drives the rig. On a connection a request, about one ingress run in six is a hand-off: the rest are ACKs and FINs.
+//! drives the rig.
 
-use std::{collections::HashSet, process::Stdio, time::Duration};
+mod account;
 
-use anyhow::{Context, Result, ensure};
-use aya::{
-    programs::loaded_programs,
-    sys::{Stats, enable_stats},
+use std::time::Duration;
+
+use anyhow::Result;
+use tests::{
+    Family, FrontOptions, Rig, Wrk,
+    report::{Column, Section, Spread, Table},
 };
-use tests::{Family, FrontOptions, Rig};
 
-const SECONDS: u32 = 5;
+use self::account::{Account, Accounting, Programs};
+
+const ROUNDS: usize = 5;
+const TIME: Duration = Duration::from_secs(2);
 
 /// Programs and the role that runs them.
 const PROGRAMS: [(&str, &str); 3] =
     [("front", "front-end, XDP"), ("back", "server, TC ingress"), ("back_out", "server, TC egress")];
 
-/// Accumulated by all of the rig's programs of one name.
+const TRAFFIC: [(&str, bool); 2] = [("kept connections", false), ("a connection a request", true)];
+
+/// Of one round, one kind of traffic and one program.
 #[derive(Clone, Copy, Default)]
-struct Spent {
-    time: Duration,
-    runs: u64,
+struct Sample {
+    runs_a_request: f64,
+    ns_a_run: f64,
 }
 
 fn main() -> Result<()> {
     if tests::skipped("programs") {
         return Ok(());
     }
-    let _accounting = enable_stats(Stats::RunTime).context("the kernel does not account programs")?;
-    let others = loaded_programs().map(|program| Ok(program?.id())).collect::<Result<HashSet<_>>>()?;
-    let mut rig = Rig::builder("bench-programs").start()?;
+    let accounting = Accounting::start()?;
+    let mut rig = Rig::builder("bench-programs").straight().start()?;
     rig.start_dispatcher(&FrontOptions::default())?;
-    println!("| program | traffic | runs a request | ns a run |");
-    println!("| --- | --- | --- | --- |");
-    for (traffic, close) in [("kept connections", false), ("a connection a request", true)] {
-        let before = PROGRAMS.iter().map(|(name, _)| spent(name, &others)).collect::<Result<Vec<_>>>()?;
-        let requests = wrk(&rig, close)?;
-        for ((name, role), before) in PROGRAMS.iter().zip(before) {
-            let after = spent(name, &others)?;
-            let (time, runs) = (after.time - before.time, after.runs - before.runs);
-            println!(
-                "| {role} | {traffic} | {:.1} | {:.0} |",
-                runs as f64 / requests as f64,
-                time.as_nanos() as f64 / runs.max(1) as f64
-            );
-        }
+    let programs = accounting.programs()?;
+    let mut samples = vec![Vec::new(); TRAFFIC.len() * PROGRAMS.len()];
+    for _ in 0..ROUNDS {
+        let round = TRAFFIC.into_iter().map(|(_, close)| measure(&rig, &programs, close));
+        let round = round.collect::<Result<Vec<_>>>()?.concat();
+        samples.iter_mut().zip(round).for_each(|(samples, sample)| samples.push(sample));
     }
-    let hand_offs: u64 = rig
-        .plan()
-        .server_names()
-        .iter()
-        .map(|server| rig.counter(server, "handoff_accepted"))
-        .sum::<Result<_>>()?;
-    println!("\n{hand_offs} hand-offs in all");
-    Ok(())
+    section(&samples).publish()
 }
 
-fn spent(name: &str, others: &HashSet<u32>) -> Result<Spent> {
-    let mut spent = Spent::default();
-    for program in loaded_programs() {
-        let program = program?;
-        if program.name_as_str() == Some(name) && !others.contains(&program.id()) {
-            spent.time += program.run_time();
-            spent.runs += program.run_count();
-        }
-    }
-    Ok(spent)
+/// By program.
+fn measure(rig: &Rig, programs: &Programs, close: bool) -> Result<Vec<Sample>> {
+    let accounts = || PROGRAMS.iter().map(|(name, _)| programs.account(name)).collect::<Result<Vec<_>>>();
+    let before = accounts()?;
+    let url = rig.plan().url("vip", Family::V4, 80) + "/tiny";
+    let requests = Wrk { connections: 32, time: TIME, close }.run(rig.host("client")?, &url)?.requests;
+    let spent = accounts()?.into_iter().zip(before).map(|(after, before)| after.since(before));
+    let sample = |spent: Account| Sample {
+        runs_a_request: spent.runs as f64 / requests as f64,
+        ns_a_run: spent.mean_ns(),
+    };
+    Ok(spent.map(sample).collect())
 }
 
-/// Requests that wrk completed.
-fn wrk(rig: &Rig, close: bool) -> Result<u64> {
-    let mut wrk = rig.host("client")?.command("wrk");
-    wrk.args(["-t1", "-c32", &format!("-d{SECONDS}")]).stdin(Stdio::null());
-    if close {
-        wrk.args(["-H", "Connection: close"]);
+/// Samples by traffic, then by program.
+fn section(samples: &[Vec<Sample>]) -> Section {
+    let mut section = Section::new("programs", "Programs in live traffic");
+    section.text(
+        "The kernel's own account of each program while wrk asks three servers by way of the dispatcher for tiny responses: mean of a \
+         run, its two looks at the clock included. Caches are as cold as clients, servers and wires on the same two CPUs leave them. With a connection for \
+         each request about one ingress run in six is a hand-off; the others are ACKs and FINs.",
+    );
+    section.text(format!("Medians of {ROUNDS} rounds, in brackets the least and the most."));
+    let columns = [
+        Column::text("program"),
+        Column::text("traffic"),
+        Column::number("runs a request", "", 2),
+        Column::number("a run", "ns", 0),
+    ];
+    let mut table = Table::new("runs", columns);
+    let kinds = TRAFFIC.into_iter().flat_map(|(traffic, _)| PROGRAMS.map(|(_, role)| (role, traffic)));
+    for ((role, traffic), samples) in kinds.zip(samples) {
+        let spread = |value: fn(&Sample) -> f64| Spread::of(&samples.iter().map(value).collect::<Vec<_>>());
+        table.row([
+            role.into(),
+            traffic.into(),
+            spread(|sample| sample.runs_a_request).into(),
+            spread(|sample| sample.ns_a_run).into(),
+        ]);
     }
-    let output = wrk.arg(rig.plan().url("vip", Family::V4, 80) + "/tiny").output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success() && !text.contains("Socket errors"), "wrk failed: {text}");
-    let line = text.lines().find(|line| line.contains(" requests in ")).context("wrk printed no total")?;
-    Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
+    section.table(table);
+    section
 }

@@ -8,12 +8,18 @@ use crate::plan::{Family, Plan};
 /// Lines that are added to its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct HaproxyOptions {
+    /// At the end of the global section.
+    pub global: String,
+    /// At the end of the defaults.
+    pub defaults: String,
     /// At the end of the frontend.
     pub frontend: String,
     /// At the beginning of the backend.
     pub backend: String,
     /// At the end of each server's line.
     pub server: String,
+    /// At the end of the file: further frontends and backends.
+    pub more: String,
 }
 
 /// Where it listens, on the front-end's own addresses.
@@ -21,19 +27,19 @@ pub(crate) const PORT: u16 = 8080;
 
 pub(crate) fn text(plan: &Plan, options: &HaproxyOptions) -> String {
     let (v4, v6) = (plan.address("front", Family::V4), plan.address("front", Family::V6));
-    let HaproxyOptions { frontend, backend, server } = options;
+    let HaproxyOptions { global, defaults, frontend, backend, server, more } = options;
     let mut text = format!(
         "# Written by the rig.
 global
     nbthread 1
     maxconn 8000
-defaults
+{global}defaults
     mode http
     balance roundrobin
     timeout connect 5s
     timeout client 60s
     timeout server 60s
-frontend web
+{defaults}frontend web
     bind {v4}:{PORT}
     bind {v6}:{PORT}
     default_backend servers
@@ -43,5 +49,5 @@ frontend web
     for name in plan.server_names() {
         let _ = writeln!(text, "    server {name} {}:80 {server}", plan.address(&name, Family::V4));
     }
-    text
+    text + more
 }

@@ -45,7 +45,7 @@ fn remove_pins(prefix: &str) -> Result<()> {
     let bpffs = Path::new("/sys/fs/bpf");
     for entry in entries(bpffs)? {
         let Some(role) = entry.strip_prefix(prefix) else { continue };
-        let known = matches!(role, "front" | "switch-pass" | "switch2-pass");
+        let known = matches!(role, "front" | "client-pass" | "switch-pass" | "switch2-pass");
         if known || role.strip_prefix("server").is_some_and(|i| i.parse::<u8>().is_ok()) {
             remove_directory(&bpffs.join(&entry))?;
         }

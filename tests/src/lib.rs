@@ -5,6 +5,7 @@
 //! This library loads no eBPF object of the project: it runs the `dispatcher` binary like an operator would.
 
 pub mod content;
+mod cpu_time;
 mod delay;
 mod haproxy;
 pub mod heads;
@@ -14,10 +15,12 @@ mod live;
 pub mod load;
 mod lock;
 mod nginx;
+mod nginx_proxy;
 mod one_cpu;
 mod pass;
 mod plan;
 mod process;
+pub mod report;
 mod rig;
 mod roles;
 #[cfg(test)]
@@ -27,7 +30,9 @@ mod skip;
 mod sources;
 pub mod wire;
 mod wiring;
+mod wrk;
 
+pub use cpu_time::CpuTime;
 pub use haproxy::HaproxyOptions;
 pub use host::Host;
 pub use leftovers::remove as remove_leftovers;
@@ -38,3 +43,4 @@ pub use rig::{Rig, RigBuilder};
 pub use roles::{Alter, BackOptions, FrontOptions};
 pub use skip::skipped;
 pub use sources::{Sources, source_ipv4, source_ipv6};
+pub use wrk::{Wrk, WrkReport};

@@ -30,6 +30,8 @@ pub struct Plan {
     pub(crate) instance: String,
     pub(crate) servers: usize,
     pub(crate) two_arm: bool,
+    /// Two-arm without switches.
+    pub(crate) straight: bool,
 }
 
 impl Plan {
@@ -43,7 +45,7 @@ impl Plan {
             (1..=MAX_SERVERS).contains(&servers),
             "{servers} servers do not fit the rig: take 1 to {MAX_SERVERS}"
         );
-        Ok(Self { instance: instance.to_owned(), servers, two_arm })
+        Ok(Self { instance: instance.to_owned(), servers, two_arm, straight: false })
     }
 
     /// Name of the rig, `lab` for the one that `cargo xtask rig up` makes.
@@ -68,7 +70,7 @@ impl Plan {
     #[must_use]
     pub fn host_names(&self) -> Vec<String> {
         let mut names = vec!["switch".to_owned()];
-        if self.two_arm {
+        if self.two_arm && !self.straight {
             names.push("switch2".to_owned());
         }
         names.extend(["client".to_owned(), "front".to_owned()]);
@@ -99,7 +101,8 @@ impl Plan {
         if port == 80 { format!("http://{address}") } else { format!("http://{address}:{port}") }
     }
 
-    /// MAC of a host's `eth0` (`front-eth1` for the second interface of a two-arm front-end).
+    /// MAC of a host's `eth0` (`front-eth1` for the second interface of a two-arm front-end, `client-eth1` for that of a
+    /// client without a switch).
     #[must_use]
     pub fn mac(&self, host: &str) -> String {
         format!("02:00:00:00:00:{:02}", self.number(host) % 100)
@@ -139,6 +142,7 @@ impl Plan {
             "client" => 1,
             "front" => 2,
             "front-eth1" => 3,
+            "client-eth1" => 4,
             "vip" => 100,
             _ => match server() {
                 Some(i) if (1..=self.servers).contains(&usize::from(i)) => 10 + i,

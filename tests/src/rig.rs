@@ -21,7 +21,7 @@ use crate::{
     host::Host,
     leftovers,
     lock::Lock,
-    nginx, pass,
+    nginx, nginx_proxy, pass,
     plan::Plan,
     process::Tracked,
     roles::{BackOptions, FrontOptions, back_text, front_text},
@@ -38,9 +38,11 @@ pub struct RigBuilder {
     instance: String,
     servers: usize,
     two_arm: bool,
+    straight: bool,
     dispatcher: Option<PathBuf>,
     nginx_workers: usize,
     slowable: bool,
+    settings: Vec<(&'static str, &'static str)>,
     links: wiring::Links,
 }
 
@@ -94,6 +96,15 @@ impl RigBuilder {
         self
     }
 
+    /// Joins client, front-end and servers without switches, which real hosts do not pay for; the front-end has two interfaces then,
+    /// and so has the client: responses come in by the second.
+    #[must_use]
+    pub fn straight(mut self) -> Self {
+        self.two_arm = true;
+        self.straight = true;
+        self
+    }
+
     /// The `dispatcher` binary; else the environment's DISPATCHER_BIN, else target/release/dispatcher.
     #[must_use]
     pub fn dispatcher(mut self, path: impl Into<PathBuf>) -> Self {
@@ -122,6 +133,13 @@ impl RigBuilder {
         self
     }
 
+    /// A kernel setting of all hosts, as of `Host::sysctl`; sockets that are made before it is set do not always follow.
+    #[must_use]
+    pub fn setting(mut self, key: &'static str, value: &'static str) -> Self {
+        self.settings.push((key, value));
+        self
+    }
+
     /// RX queues of the front-end's interfaces; 1 unless set.
     #[must_use]
     pub fn front_queues(mut self, queues: usize) -> Self {
@@ -135,7 +153,7 @@ impl RigBuilder {
     /// If not root, or a program or a feature of the kernel is missing; nothing is left then.
     pub fn start(self) -> Result<Rig> {
         ensure!(Uid::effective().is_root(), "the rig makes network namespaces: run it as root");
-        let plan = Plan::new(&self.instance, self.servers, self.two_arm)?;
+        let plan = Plan { straight: self.straight, ..Plan::new(&self.instance, self.servers, self.two_arm)? };
         let lock = Lock::take(&self.instance)?;
         leftovers::remove(&self.instance)?;
         let hosts =
@@ -165,9 +183,11 @@ impl Rig {
             instance: instance.to_owned(),
             servers: 3,
             two_arm: false,
+            straight: false,
             dispatcher: None,
             nginx_workers: 1,
             slowable: false,
+            settings: Vec::new(),
             links: wiring::Links { full_offloads: false, front_queues: 1 },
         }
     }
@@ -264,6 +284,24 @@ impl Rig {
         self.wait_for_port("front", "haproxy", &format!("{address}:{}", haproxy::PORT))
     }
 
+    /// Starts nginx as a proxy on the front-end's host, at port 8081 of its own addresses.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub fn start_nginx_proxy(&mut self) -> Result<()> {
+        let run_dir = self.plan.run_dir();
+        let config = run_dir.join("front/nginx.conf");
+        fs::write(&config, nginx_proxy::text(&self.plan))?;
+        let host = self.host("front")?;
+        let mut command = host.command("/usr/sbin/nginx");
+        command.arg("-p").arg(run_dir.join("front")).arg("-c").arg(&config);
+        command.arg("-e").arg(run_dir.join("front/error.log"));
+        let process = Server { host, run_dir: &run_dir }.spawn("nginx", command)?;
+        self.processes.insert("nginx-proxy".to_owned(), process);
+        let address = self.plan.address("front", crate::Family::V4);
+        self.wait_for_port("front", "nginx-proxy", &format!("{address}:{}", nginx_proxy::PORT))
+    }
+
     /// Ends a role (`front`, `server1`…) or `haproxy` by SIGTERM; after 5 s it is killed.
     ///
     /// # Errors
@@ -344,7 +382,7 @@ impl Rig {
             fs::create_dir_all(run_dir.join(name))?;
         }
         pass::mount_bpffs()?;
-        wiring::build(&self.plan, builder.links)?;
+        wiring::build(&self.plan, builder.links, &builder.settings)?;
         content::write_files(&run_dir.join("content/bytes"))?;
         for name in self.plan.server_names() {
             let host = self.host(&name)?;

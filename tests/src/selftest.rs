@@ -42,8 +42,9 @@ fn servers_answer_directly_and_through_haproxy_in_both_families() {
     if skipped(name) {
         return;
     }
-    for two_arm in [false, true] {
-        let mut rig = Rig::builder("rig-http").servers(2).two_arm(two_arm).start().unwrap();
+    let builder = || Rig::builder("rig-http").servers(2);
+    for builder in [builder(), builder().two_arm(true), builder().straight()] {
+        let mut rig = builder.start().unwrap();
         rig.start_haproxy().unwrap();
         for family in [Family::V4, Family::V6] {
             let direct = rig.plan().url("server2", family, 80);

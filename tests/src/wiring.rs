@@ -5,8 +5,12 @@
 //! back to the client (direct return): the front-end sends requests out of eth1, answers never meet it. Reports
 //! go to eth1's address, so the trunk carries nothing towards the servers but what a test sends to a server's own address.
 //!
+//! Straight: without a switch, see `straight`.
+//!
 //! Checksums: what enters the front-end must be complete, as XDP sends it on as it is, so the client's eth0 and
 //! the switch ports into the front-end run without TX checksum offload. Servers keep all offloads.
+
+mod straight;
 
 use std::{
     fmt::Write as _,
@@ -31,10 +35,16 @@ pub(crate) struct Links {
     pub front_queues: usize,
 }
 
-/// Makes all namespaces and joins them.
-pub(crate) fn build(plan: &Plan, links: Links) -> Result<()> {
+/// As `Host::sysctl` takes them.
+type Setting = (&'static str, &'static str);
+
+/// Makes all namespaces, with `more` settings than they always have, and joins them.
+pub(crate) fn build(plan: &Plan, links: Links, more: &[Setting]) -> Result<()> {
     for name in plan.host_names() {
-        add_namespace(&Host::new(plan, &name))?;
+        add_namespace(&Host::new(plan, &name), more)?;
+    }
+    if plan.straight {
+        return straight::build(plan, links);
     }
     let switch = Host::new(plan, "switch");
     batch(&switch, &switch_lines(plan, &switch, &plugged_into(plan, "switch")))?;
@@ -65,20 +75,21 @@ pub(crate) fn delete_namespace(namespace: &str) -> Result<()> {
     Ok(())
 }
 
-fn add_namespace(host: &Host) -> Result<()> {
+fn add_namespace(host: &Host, more: &[Setting]) -> Result<()> {
     let output = Command::new("ip").args(["netns", "add", host.namespace()]).output();
     let output = output.context("cannot run ip: install iproute2, or run `cargo xtask setup`")?;
     if !output.status.success() {
         bail!("cannot add host {}: {}", host.name(), String::from_utf8_lossy(&output.stderr).trim());
     }
-    host.sysctl(settings(host.name()))
+    host.sysctl(settings(host.name()))?;
+    host.sysctl(more)
 }
 
 /// Kernel settings by kind of host, set before there is a link: new links inherit `default`.
-fn settings(host: &str) -> &'static [(&'static str, &'static str)] {
+fn settings(host: &str) -> &'static [Setting] {
     // Duplicate address detection would keep link-local addresses and the VIP unusable for a second. For the VIP it
     // is off by `accept_dad` and not by `nodad`, since only the former lets `ndisc_notify` announce it.
-    const FRONT: &[(&str, &str)] = &[
+    const FRONT: &[Setting] = &[
         ("ipv6/conf/all/disable_ipv6", "0"),
         ("ipv6/conf/default/disable_ipv6", "0"),
         ("ipv6/conf/all/accept_dad", "0"),
@@ -92,8 +103,8 @@ fn settings(host: &str) -> &'static [(&'static str, &'static str)] {
         ("ipv4/conf/all/arp_ignore", "1"),
         ("ipv4/conf/all/arp_announce", "2"),
     ];
-    const CLIENT: &[(&str, &str)] = FRONT.split_at(7).0;
-    const SERVER: &[(&str, &str)] = &[
+    const CLIENT: &[Setting] = FRONT.split_at(7).0;
+    const SERVER: &[Setting] = &[
         ("ipv6/conf/all/disable_ipv6", "0"),
         ("ipv6/conf/default/disable_ipv6", "0"),
         ("ipv6/conf/all/accept_dad", "0"),
@@ -106,7 +117,7 @@ fn settings(host: &str) -> &'static [(&'static str, &'static str)] {
         ("ipv4/conf/all/arp_announce", "2"),
         ("ipv4/tcp_syncookies", "1"),
     ];
-    const SWITCH: &[(&str, &str)] =
+    const SWITCH: &[Setting] =
         &[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
     match host {
         "switch" | "switch2" => SWITCH,

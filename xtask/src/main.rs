@@ -37,11 +37,14 @@ enum Task {
     },
     /// Run all tests, those in the rig included (needs root)
     Test,
-    /// Measure what packets, requests and responses cost, beside HAProxy and direct connections (needs root, 2 minutes)
+    /// Measure what packets, requests and responses cost, beside the rivals, and write docs/benchmarks.md (needs root, 15 minutes)
     Bench {
+        /// Run this benchmark only and leave the other sections as they are; may be given several times
+        #[arg(long, value_name = "NAME", value_parser = bench::names())]
+        only: Vec<String>,
         /// Measure overload instead: three levels of clients at up to three times the capacity, with and without admission, and
         /// HAProxy (8 minutes)
-        #[arg(long)]
+        #[arg(long, conflicts_with = "only")]
         overload: bool,
     },
     /// A lab of client, switch, front-end and servers to play with (needs root)
@@ -90,7 +93,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Task::Demo { ipv6 } => demo::run(ipv6),
         Task::Test => rings::run(),
-        Task::Bench { overload } => bench::run(overload),
+        Task::Bench { overload: true, .. } => bench::run_overload(),
+        Task::Bench { only, .. } => bench::run(&only),
         Task::Rig(Lab::Up { servers, two_arm, ipv6 }) => {
             lab::up(servers, two_arm, ipv6).map(|()| ExitCode::SUCCESS)
         }

@@ -77,7 +77,8 @@ static SOURCE_OPEN: LruHashMap<SourceKey, u64> = LruHashMap::with_max_entries(65
 static PRIORITY_STATS: PerCpuArray<PriorityStats> =
     PerCpuArray::with_max_entries((MAX_SERVICES * PRIORITIES) as u32, 0);
 
-/// Requests on kept connections by server, of which no dispatch tells. Mapped into the control plane, which reckons loads by them.
+/// Requests on kept connections by CPU and server, of which no dispatch tells. Mapped into the control plane, which reckons loads
+/// by them and so reads them often: a per-CPU array cannot be mapped. The loader gives it room for all CPUs.
 #[map]
 static KEPT_REQUESTS: Array<u64> = Array::with_max_entries(MAX_SERVERS as u32, BPF_F_MMAPABLE);
 
@@ -189,9 +190,13 @@ pub(super) fn count_traffic(server: u16, bytes: usize) {
 /// Counts a request on a kept connection to a server.
 #[inline(always)]
 pub(super) fn count_kept_request(server: u16) {
-    if let Some(count) = KEPT_REQUESTS.get_ptr_mut(server as u32) {
-        // SAFETY: an aligned value of the map.
-        unsafe { atomic::add(count, 1) };
+    // SAFETY: no argument, no requirement.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if (server as usize) < MAX_SERVERS
+        && let Some(count) = KEPT_REQUESTS.get_ptr_mut(cpu * MAX_SERVERS as u32 + server as u32)
+    {
+        // SAFETY: an aligned value of the map, of this CPU alone.
+        unsafe { *count += 1 };
     }
 }
 

@@ -75,6 +75,7 @@ fn insert_pending(segment: &Segment<'_>, key: &FlowKey, options: u8, priority: u
         flags: 0,
         client_mac,
         reserved: [0; 6],
+        padding: [0; 3],
     };
     maps::insert_filter(key, &filter)
 }

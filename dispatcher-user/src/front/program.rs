@@ -16,6 +16,7 @@ use dispatcher_core::config::{FrontConfig, Mode};
 use super::{
     ClassCacheTable, FilterTable,
     choice::{self, ChoiceMaps},
+    kept,
     members::MemberMaps,
 };
 use crate::{
@@ -67,6 +68,7 @@ impl Program {
         let cpus = choice::cpus().map_err(LoadError::Cpus)? as u32;
         let sizes = [
             ("FILTERS", config.max_filters),
+            ("KEPT_REQUESTS", kept::entries()),
             ("SOURCE_RATES", config.max_sources),
             ("SOURCE_OPEN", config.max_sources),
             ("DISPATCH_RECORDS", cpus * RECORDS_PER_CPU as u32),

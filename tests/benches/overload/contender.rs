@@ -176,5 +176,6 @@ fn haproxy() -> HaproxyOptions {
         frontend: Level::ALL.into_iter().enumerate().map(class).collect(),
         backend: format!("    balance leastconn\n    timeout queue {HAPROXY_TIMEOUT_QUEUE}\n"),
         server: format!("maxconn {HAPROXY_MAXCONN}"),
+        ..HaproxyOptions::default()
     }
 }

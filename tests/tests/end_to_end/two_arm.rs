@@ -25,6 +25,25 @@ fn a_front_end_with_two_arms_serves_like_one_with_one() {
     main_traffic(&mut rig);
 }
 
+#[test]
+fn a_front_end_without_switches_serves_like_one_with() {
+    if skipped(&stage::test_name()) {
+        return;
+    }
+    let mut rig = Rig::builder("e2e-straight").straight().start().unwrap();
+    rig.start_dispatcher(&stage::front_options()).unwrap();
+    for family in FAMILIES {
+        let paths: Vec<String> = (0..20).map(|i| format!("/pages/{i}")).collect();
+        let urls: Vec<String> = paths.iter().map(|path| curl::url(&rig, family, path)).collect();
+        for (reply, path) in curl::in_turn(&rig, &urls).iter().zip(&paths) {
+            curl::check_text(reply, path);
+        }
+        wrk::run_clean(&rig, &curl::url(&rig, family, "/bytes/1k"), 1, false);
+        wrk::run_clean(&rig, &curl::url(&rig, family, "/pages/1"), 1, true);
+        direct_return::whole_file_bypasses_the_front_end(&rig, family);
+    }
+}
+
 /// Every kind of traffic once, in both families.
 pub(crate) fn main_traffic(rig: &mut Rig) {
     let watch = Watch::start(rig);

@@ -84,9 +84,13 @@ pub(crate) fn run(program: RawFd, frame: &[u8]) -> (u32, Vec<u8>) {
 /// Mean time in nanoseconds of a run of a program before another.
 pub(crate) fn time(program: RawFd, before: &dyn Fn(RawFd) -> Vec<u64>, frame: &[u8], repeat: u32) -> u32 {
     let next = program_array(program);
-    let before = load(&before(next.as_raw_fd()));
+    mean_ns(load(&before(next.as_raw_fd())).as_raw_fd(), frame, repeat)
+}
+
+/// Mean time in nanoseconds of a run of a program, by one system call on the CPU that makes it.
+pub(crate) fn mean_ns(program: RawFd, frame: &[u8], repeat: u32) -> u32 {
     let mut attributes = TestRun {
-        program: before.as_raw_fd(),
+        program,
         result: 0,
         data_in_len: frame.len() as u32,
         data_out_len: 0,

@@ -7,6 +7,7 @@
 
 mod admission;
 mod choice;
+mod cost;
 mod crowd;
 mod golden;
 mod icmp;
@@ -22,6 +23,7 @@ mod renewed;
 mod request;
 mod scene;
 mod segment;
+mod shared;
 mod source;
 mod sources;
 mod speed;

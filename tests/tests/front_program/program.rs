@@ -9,8 +9,8 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
-    programs::{TestRun, TestRunOptions, TestRunResult, Xdp},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, XskMap, xdp::DevMap},
+    programs::{ProgramFd, ProgramInfo, TestRun, TestRunOptions, TestRunResult, Xdp},
     util::nr_cpus,
 };
 use dispatcher_common::{
@@ -31,6 +31,7 @@ use dispatcher_common::{
     siphash::SipKey,
     syn_options::SynOptions,
 };
+use dispatcher_user::{front::kept, kernel::table::Table};
 
 use dispatcher_user::front::choice::Choices;
 
@@ -100,6 +101,11 @@ impl Program {
     /// Loads the object and fills the maps for one server and one service of each family. `None`, with a word on standard
     /// error, without root.
     pub(crate) fn load() -> Option<Self> {
+        Self::with_room(MAX_FILTERS)
+    }
+
+    /// The same with room for so many filters.
+    pub(crate) fn with_room(max_filters: u32) -> Option<Self> {
         // SAFETY: no argument, no requirement.
         if unsafe { libc::geteuid() } != 0 {
             eprintln!("skipped: loading an XDP program needs root; run it by `sudo -E`");
@@ -107,7 +113,8 @@ impl Program {
         }
         let cpus = nr_cpus().unwrap() as u32;
         let ebpf = EbpfLoader::new()
-            .map_max_entries("FILTERS", MAX_FILTERS)
+            .map_max_entries("FILTERS", max_filters)
+            .map_max_entries("KEPT_REQUESTS", kept::entries())
             .map_max_entries("RECORD_HEADS", cpus)
             .map_max_entries("DISPATCH_RECORDS", cpus * RECORDS_PER_CPU as u32)
             .load(dispatcher_user::objects::FRONT)
@@ -124,9 +131,27 @@ impl Program {
         self.ebpf.program_mut(name).unwrap().try_into().unwrap()
     }
 
-    /// Instructions that the verifier walked for `front`; it allows a million.
-    pub(crate) fn verified_instructions(&mut self) -> u32 {
-        self.xdp("front").info().unwrap().verified_instruction_count().unwrap()
+    /// A loaded program, `front` or `pass`.
+    pub(crate) fn fd(&mut self, name: &str) -> &ProgramFd {
+        self.xdp(name).fd().unwrap()
+    }
+
+    /// What the kernel says of `front`.
+    pub(crate) fn info(&mut self) -> ProgramInfo {
+        self.xdp("front").info().unwrap()
+    }
+
+    /// All maps with their names, sorted.
+    pub(crate) fn maps(&self) -> Vec<(&str, &Map)> {
+        let mut maps: Vec<_> = self.ebpf.maps().collect();
+        maps.sort_unstable_by_key(|(name, _)| *name);
+        maps
+    }
+
+    /// The filter-table for many filters at once.
+    pub(crate) fn filter_table(&mut self) -> Table<FlowKey, Filter> {
+        let Some(Map::HashMap(data)) = self.ebpf.map("FILTERS") else { panic!("FILTERS is a hash map") };
+        Table::from_borrowed(data.fd().as_fd()).unwrap()
     }
 
     fn fill(&mut self) {
@@ -363,22 +388,22 @@ impl Program {
     /// Runs a program once on a frame.
     pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Run {
         let mut output = vec![0; frame.len() + 256];
-        let result = self.test_run(name, frame, &mut output, 1);
+        let result = self.test_run(name, frame, &mut output);
         output.truncate(result.data_size_out as usize);
         Run { action: result.return_value, bytes: output }
     }
 
-    /// Mean time of some runs on a frame.
-    pub(crate) fn time(&mut self, name: &str, frame: &[u8], repeat: u32) -> Duration {
+    /// Time of one run on a frame.
+    pub(crate) fn time(&mut self, name: &str, frame: &[u8]) -> Duration {
         let mut output = vec![0; frame.len() + 256];
-        self.test_run(name, frame, &mut output, repeat).duration
+        self.test_run(name, frame, &mut output).duration
     }
 
-    fn test_run(&mut self, name: &str, frame: &[u8], output: &mut [u8], repeat: u32) -> TestRunResult {
+    fn test_run(&mut self, name: &str, frame: &[u8], output: &mut [u8]) -> TestRunResult {
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(output),
-            repeat,
+            repeat: 1,
             ..TestRunOptions::default()
         };
         self.xdp(name).test_run(options).expect("the kernel runs the program")

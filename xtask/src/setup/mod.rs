@@ -36,7 +36,7 @@ fn is_debian() -> bool {
 
 /// Elsewhere than on Debian we install nothing: all must be there, or the message says what is not.
 fn need_by_hand() -> Result<()> {
-    let programs = ["bpf-linker", "nginx", "haproxy", "curl", "wrk", "ip", "ethtool"];
+    let programs = ["bpf-linker", "clang", "nginx", "haproxy", "curl", "wrk", "ip", "ethtool"];
     let missing: Vec<&str> = programs.into_iter().filter(|program| !is_on_path(program)).collect();
     if missing.is_empty() {
         return Ok(());

@@ -11,10 +11,13 @@ use anyhow::{Context, Result};
 
 use crate::{interrupt, step, workspace};
 
-/// `rustc-web` is a current rustc with LLVM 22; the `-bpf` package has `core` built for eBPF.
-const PACKAGES: [&str; 9] = [
+/// `rustc-web` is a current rustc with LLVM 22; the `-bpf` package has `core` built for eBPF. clang and libbpf-dev are for the
+/// benchmarks' rewriter in C.
+const PACKAGES: [&str; 11] = [
     "rustc-web",
     "libstd-rust-web-dev-bpf",
+    "clang",
+    "libbpf-dev",
     "nginx-light",
     "curl",
     "wrk",

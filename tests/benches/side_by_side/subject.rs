@@ -1,0 +1,128 @@
+//! Who is compared, and where. Rigs are wired alike, without switches; the rivals' has all offloads on, ours on the way of the
+//! responses.
+
+use anyhow::{Context, Result};
+use tests::{Family, FrontOptions, HaproxyOptions, Host, Rig, RigBuilder};
+
+/// As many as behind whoever is asked directly, so that what a front-end costs is the difference.
+const SERVERS: usize = 1;
+
+/// Without losses the same as Linux's default, cubic, which a namespace may not choose for itself. A machine that is set up with BBR has
+/// proxies wait between segments.
+const CONGESTION_CONTROL: &str = "reno";
+
+const SPLICED_PORT: u16 = 8082;
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Direct,
+    Dispatcher,
+    Haproxy,
+    HaproxySpliced,
+    Nginx,
+}
+
+impl Subject {
+    /// In the order of the rounds.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Direct, Self::Dispatcher, Self::Haproxy, Self::HaproxySpliced, Self::Nginx];
+
+    /// Of whom the better one counts.
+    pub(crate) const HAPROXIES: [Self; 2] = [Self::Haproxy, Self::HaproxySpliced];
+
+    /// DISPATCHER_SUBJECTS takes some of them, by their numbers from 0.
+    pub(crate) fn chosen() -> Vec<Self> {
+        let chosen = std::env::var("DISPATCHER_SUBJECTS").ok();
+        let named = |text: &String, index: usize| text.split(',').any(|one| one == index.to_string());
+        let all = Self::ALL.into_iter().enumerate();
+        all.filter(|(index, _)| chosen.as_ref().is_none_or(|text| named(text, *index)))
+            .map(|(_, subject)| subject)
+            .collect()
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Dispatcher => "dispatcher",
+            Self::Haproxy => "HAProxy",
+            Self::HaproxySpliced => "HAProxy, splicing",
+            Self::Nginx => "nginx",
+        }
+    }
+
+    /// Name of its rig; some share one.
+    const fn instance(self) -> &'static str {
+        match self {
+            Self::Dispatcher => "side-ours",
+            Self::Direct | Self::Haproxy | Self::HaproxySpliced | Self::Nginx => "side-proxy",
+        }
+    }
+}
+
+/// All rigs.
+pub(crate) struct Stage(Vec<Rig>);
+
+impl Stage {
+    pub(crate) fn set() -> Result<Self> {
+        let mut proxy = builder("side-proxy").full_offloads(true).start()?;
+        proxy.start_haproxy_with(&haproxy(&proxy))?;
+        proxy.start_nginx_proxy()?;
+        let mut ours = builder("side-ours").start()?;
+        ours.start_dispatcher(&FrontOptions::default())?;
+        Ok(Self(vec![proxy, ours]))
+    }
+
+    fn rig(&self, subject: Subject) -> Result<&Rig> {
+        let rig = self.0.iter().find(|rig| rig.plan().instance() == subject.instance());
+        rig.with_context(|| format!("{} has no rig", subject.name()))
+    }
+
+    pub(crate) fn client(&self, subject: Subject) -> Result<&Host> {
+        self.rig(subject)?.host("client")
+    }
+
+    /// Without a path.
+    pub(crate) fn url(&self, subject: Subject) -> Result<String> {
+        let (host, port) = match subject {
+            Subject::Direct => ("server1", 80),
+            Subject::Dispatcher => ("vip", 80),
+            Subject::Haproxy => ("front", 8080),
+            Subject::HaproxySpliced => ("front", SPLICED_PORT),
+            Subject::Nginx => ("front", 8081),
+        };
+        Ok(self.rig(subject)?.plan().url(host, Family::V4, port))
+    }
+}
+
+/// DISPATCHER_WIRING=switch puts switches in between, DISPATCHER_SERVERS takes more servers, DISPATCHER_CONGESTION=machine leaves
+/// congestion control as the machine has it: to see what each of them does.
+fn builder(instance: &str) -> RigBuilder {
+    let chosen = |name| std::env::var(name).unwrap_or_default();
+    let builder = Rig::builder(instance).servers(chosen("DISPATCHER_SERVERS").parse().unwrap_or(SERVERS));
+    let builder = match chosen("DISPATCHER_CONGESTION").as_str() {
+        "machine" => builder,
+        _ => builder.setting("ipv4/tcp_congestion_control", CONGESTION_CONTROL),
+    };
+    if chosen("DISPATCHER_WIRING") == "switch" { builder } else { builder.straight() }
+}
+
+/// As its configuration manual has it for speed: shared connections to servers, no needless ACKs. Splicing is a frontend of its own, as it
+/// gains with large responses and loses with small ones; with it come larger pipes.
+fn haproxy(proxy: &Rig) -> HaproxyOptions {
+    let address = |host: &str| proxy.plan().address(host, Family::V4);
+    let servers = proxy.plan().server_names();
+    let servers = servers.iter().map(|name| format!("    server {name} {}:80\n", address(name)));
+    HaproxyOptions {
+        // Enough for each connection of the benchmark; by default so many that they exceed the rig's limit of open files.
+        global: "    maxpipes 256\n    tune.pipesize 1048576\n".to_owned(),
+        defaults: "    option http-keep-alive\n    option tcp-smart-accept\n    option tcp-smart-connect\n    http-reuse always\n".to_owned(),
+        more: format!(
+            "frontend spliced\n    bind {}:{SPLICED_PORT}\n    option splice-response\n    default_backend spliced\n\
+             backend spliced\n    option splice-response\n{}",
+            address("front"),
+            servers.collect::<String>()
+        ),
+        ..HaproxyOptions::default()
+    }
+}

@@ -1,0 +1,330 @@
+//! What each kind of packet costs, with few and many filters in the table.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use dispatcher_common::{
+    address::Address,
+    class_cache::CachedClass,
+    cookie,
+    counter::FrontCounter,
+    filter::{self, Filter, FlowKey},
+    head_scan,
+    service::flag,
+    tuple::Tuple,
+};
+use tests::report::{Cell, Column, Section, Spread, Table};
+
+use super::{
+    Effort,
+    bare::{Bare, Before},
+    flows::Flows,
+};
+use crate::{
+    program::{CLASS_CACHE_KEY, COOKIE_KEY, EPOCH, GENERATION, HEAD_LIMIT, Program, service_id},
+    scene::{OWNER, Scene},
+    segment::{ACK, CLIENT_PORT, Family, SYN, Segment},
+    table::{ISN, established, options},
+};
+
+/// Filters in the table, half of each family but for one of each.
+const FILTERS: [u32; 3] = [2, 10_000, 1_000_000];
+/// Packets by a system call each, in a round; of as many clients as packets where there are many filters.
+const ALONE: u32 = 512;
+/// Room for what first requests leave.
+const MANY: u32 = 16_384;
+/// Packets in a row by one system call.
+const IN_A_ROW: u32 = 200_000;
+
+/// Most nanoseconds, net.
+const MOST_KNOWN: f64 = 80.0;
+const MOST_SYN: f64 = 200.0;
+const MOST_QUICK: f64 = 600.0;
+
+const KNOWN: &str = "known flow";
+const ANSWERED_SYN: &str = "SYN to SYN-ACK";
+const QUICK: &str = "first request by the class cache, target of 60 bytes";
+
+/// A kind of packet.
+struct Kind {
+    name: &'static str,
+    /// What all of them must be counted as.
+    counter: FrontCounter,
+    /// Of clients whose filters are in the table.
+    known: bool,
+    packet: fn(Family, IpAddr) -> Segment,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind { name: KNOWN, counter: FrontCounter::Forwarded, known: true, packet: known },
+    Kind { name: ANSWERED_SYN, counter: FrontCounter::SynAnswered, known: false, packet: syn },
+    Kind {
+        name: "ACK that ends a handshake",
+        counter: FrontCounter::HandshakeCompleted,
+        known: false,
+        packet: handshake_end,
+    },
+    Kind {
+        name: "first request, up to the redirect to the slow path",
+        counter: FrontCounter::RequestFirst,
+        known: false,
+        packet: first_request,
+    },
+    Kind { name: QUICK, counter: FrontCounter::RequestQuick, known: false, packet: quick },
+    Kind {
+        name: "first request by the class cache, target of 200 bytes",
+        counter: FrontCounter::RequestQuick,
+        known: false,
+        packet: quick_200,
+    },
+    Kind {
+        name: "first request by the class cache, a browser's head of 600 bytes",
+        counter: FrontCounter::RequestQuick,
+        known: false,
+        packet: quick_browser,
+    },
+    Kind {
+        name: "RST for an unknown flow",
+        counter: FrontCounter::UnknownReset,
+        known: false,
+        packet: unknown,
+    },
+    Kind {
+        name: "packet that is not for a service",
+        counter: FrontCounter::OtherPassed,
+        known: false,
+        packet: foreign,
+    },
+];
+
+impl Kind {
+    fn leaves_filter(&self) -> bool {
+        matches!(self.counter, FrontCounter::RequestFirst | FrontCounter::RequestQuick)
+    }
+
+    /// Only for requests that it knows is the class cache asked.
+    fn prepare(&self, program: &mut Program, family: Family) {
+        let is_quick = self.counter == FrontCounter::RequestQuick;
+        program
+            .set_scene(family, &Scene { flags: if is_quick { flag::QUICK } else { 0 }, ..Scene::default() });
+        if is_quick {
+            let head = (self.packet)(family, family.client()).payload;
+            let key = head_scan::key_of(&CLASS_CACHE_KEY, OWNER, &head, HEAD_LIMIT).unwrap();
+            let cached = CachedClass { generation: GENERATION, ..CachedClass::default() };
+            program.set_class_cache(Some((key, cached)));
+        }
+    }
+}
+
+/// Costs of a kind for a family: alone with each number of filters, then in a row.
+type Costs = Vec<Option<Spread>>;
+
+/// Adds a table. False if it could not be measured.
+pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
+    section.text(
+        "**Kinds of packets**, net of an empty program. *Alone*: one packet by a system call, which restores it and leaves the caches \
+         to other work (mean of the middle half of 512); with many filters every packet is of another client. *In a row*: many by one system call, restored by a \
+         program before that calls the measured one, net of the same before the empty program. First requests are measured up to the \
+         redirect to their AF_XDP socket; each leaves a pending filter.",
+    );
+    let Some(costs) = measure(effort) else { return false };
+    let mut columns = vec![Column::text("packet"), Column::text("family")];
+    let places = ["alone, one filter", "10 000 filters", "1 000 000 filters", "in a row"];
+    columns.extend(places.map(|name| Column::number(name, "ns", 0)));
+    let mut table = Table::new("packets", columns);
+    for ((kind, family), costs) in cases().zip(&costs) {
+        let names = [Cell::from(kind.name), Cell::text(format!("{family:?}"))];
+        table.row(names.into_iter().chain(costs.iter().map(|cost| Cell::from(*cost))));
+    }
+    section.table(table);
+    for (name, most_ns) in [(KNOWN, MOST_KNOWN), (ANSWERED_SYN, MOST_SYN), (QUICK, MOST_QUICK)] {
+        let worst = |place: usize| {
+            let of_kind = cases().zip(&costs).filter(|((kind, _), _)| kind.name == name);
+            of_kind.filter_map(|(_, costs)| Some(costs[place]?.median)).fold(0.0, f64::max)
+        };
+        let (alone, in_a_row) = (worst(0), worst(FILTERS.len()));
+        let what = format!("{name}, either family, alone and in a row: at most {most_ns} ns");
+        let measured = format!("{alone:.0} and {in_a_row:.0} ns");
+        section.goal(&what, measured, alone.max(in_a_row) <= most_ns);
+    }
+    true
+}
+
+/// What all [`cases`] cost.
+fn measure(effort: Effort) -> Option<Vec<Costs>> {
+    let mut costs = vec![Costs::new(); cases().count()];
+    for filters in FILTERS.map(|filters| effort.part(filters).max(2)) {
+        let mut program = Program::with_room(filters + filters / 20 + MANY)?;
+        insert(&mut program, filters / 2);
+        for ((kind, family), costs) in cases().zip(&mut costs) {
+            costs.push(Some(alone(&mut program, kind, family, filters / 2, effort)));
+        }
+    }
+    let mut program = Program::with_room(FILTERS[0])?;
+    insert(&mut program, 1);
+    for ((kind, family), costs) in cases().zip(&mut costs) {
+        // A filter makes the second one another packet.
+        let is_alone = kind.leaves_filter();
+        costs.push(if is_alone { None } else { Some(in_a_row(&mut program, kind, family, effort)?) });
+    }
+    Some(costs)
+}
+
+fn cases() -> impl Iterator<Item = (&'static Kind, Family)> {
+    KINDS.iter().flat_map(|kind| Family::BOTH.map(|family| (kind, family)))
+}
+
+/// One packet by a system call, each of the next client; the empty program in turn, some packets each.
+fn alone(program: &mut Program, kind: &Kind, family: Family, filters: u32, effort: Effort) -> Spread {
+    let packets = effort.part(ALONE) * effort.rounds as u32;
+    let many = filters > 1 || kind.leaves_filter();
+    kind.prepare(program, family);
+    let number = |index| if kind.known { scattered(index, filters) } else { FIRST_UNKNOWN + index };
+    let clients: Vec<IpAddr> =
+        (0..if many { packets } else { 1 }).map(|index| client(family, number(index))).collect();
+    let frames: Vec<Vec<u8>> = clients.iter().map(|client| (kind.packet)(family, *client).frame()).collect();
+    let [pass, front] = ["pass", "front"].map(|name| program.fd(name).try_clone().unwrap());
+    let before = program.counters();
+    let mut next = frames.iter().cycle();
+    let costs: Vec<f64> = (0..effort.rounds)
+        .map(|_| {
+            let some: Vec<&Vec<u8>> = next.by_ref().take(effort.part(ALONE) as usize).collect();
+            let [floor, cost] = [&pass, &front]
+                .map(|fd| middle(some.iter().map(|frame| super::once_ns(fd, frame)).collect()));
+            cost - floor
+        })
+        .collect();
+    super::assert_counted(program, &before, kind.counter, packets.into());
+    if kind.leaves_filter() {
+        let table = program.filter_table();
+        clients.iter().for_each(|client| assert!(table.delete(&key(family, *client)).unwrap()));
+    }
+    Spread::quartiles(&costs)
+}
+
+/// Mean of the middle half: finer than the steps of the clock, without the runs that an interrupt hit.
+fn middle(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let quarter = samples.len() / 4;
+    let half = &samples[quarter..samples.len() - quarter];
+    half.iter().sum::<f64>() / half.len() as f64
+}
+
+/// Many packets by one system call; the empty program in turn.
+fn in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) -> Option<Spread> {
+    let packets = effort.part(IN_A_ROW);
+    let number = if kind.known { 0 } else { FIRST_UNKNOWN };
+    let frame = (kind.packet)(family, client(family, number)).frame();
+    let before = match family {
+        Family::Ipv4 => Before::RestoreIpv4,
+        Family::Ipv6 => Before::RestoreIpv6,
+    };
+    let mut bare = Bare::load(before, &frame, &Flows::new([0; 4], 0))?;
+    let [pass, front] = ["pass", "front"].map(|name| program.fd(name).try_clone().unwrap());
+    let counted = program.counters();
+    let costs: Vec<f64> = (0..effort.rounds)
+        .map(|_| {
+            let [floor, cost] = [&pass, &front].map(|fd| bare.measure(fd).mean_ns(packets));
+            cost - floor
+        })
+        .collect();
+    super::assert_counted(program, &counted, kind.counter, effort.rounds as u64 * u64::from(packets));
+    Some(Spread::quartiles(&costs))
+}
+
+/// Writes the filters of the first clients of each family.
+fn insert(program: &mut Program, each: u32) {
+    let table = program.filter_table();
+    for family in Family::BOTH {
+        let value = Filter { response_ns: 1, flags: filter::flag::RESPONDED, ..established(family) };
+        for chunk in (0..each).collect::<Vec<_>>().chunks(8_192) {
+            let keys: Vec<FlowKey> =
+                chunk.iter().map(|number| key(family, client(family, *number))).collect();
+            assert_eq!(table.update_batch(&keys, &vec![value; keys.len()]), 0);
+        }
+    }
+}
+
+/// Number of the first client without a filter.
+const FIRST_UNKNOWN: u32 = 1 << 22;
+
+/// A client of a family.
+fn client(family: Family, number: u32) -> IpAddr {
+    match family {
+        Family::Ipv4 => Ipv4Addr::from_bits(0x0a00_0000 | number).into(),
+        Family::Ipv6 => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number)).into(),
+    }
+}
+
+/// A number below a limit, far from its neighbours' ones.
+fn scattered(number: u32, limit: u32) -> u32 {
+    number.wrapping_mul(0x9e37_79b9) % limit
+}
+
+fn key(family: Family, client: IpAddr) -> FlowKey {
+    FlowKey::new(client.into(), CLIENT_PORT.to_be(), service_id(family))
+}
+
+/// What acknowledges the SYN-ACK of a client.
+fn ack_of(family: Family, client: IpAddr) -> u32 {
+    let tuple = Tuple { client: Address::from(client), ..family.tuple() };
+    cookie::make(&COOKIE_KEY, &tuple, options(), ISN, EPOCH).wrapping_add(1)
+}
+
+fn segment(family: Family, source: IpAddr, flags: u8, seq: u32, ack: u32) -> Segment {
+    Segment { source, ..Segment::of_client(family, flags, seq, ack) }
+}
+
+fn known(family: Family, client: IpAddr) -> Segment {
+    segment(family, client, ACK, ISN.wrapping_add(500), 99).with_timestamps()
+}
+
+fn syn(family: Family, client: IpAddr) -> Segment {
+    let options = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 77, 0, 0, 0, 0, 1, 3, 3, 9];
+    segment(family, client, SYN, ISN, 0).with_options(&options)
+}
+
+fn handshake_end(family: Family, client: IpAddr) -> Segment {
+    segment(family, client, ACK, ISN.wrapping_add(1), ack_of(family, client)).with_timestamps()
+}
+
+fn first_request(family: Family, client: IpAddr) -> Segment {
+    handshake_end(family, client).with_payload(b"GET /index.html HTTP/1.1\r\nHost: www.example.org\r\n\r\n")
+}
+
+/// As curl sends it.
+fn quick(family: Family, client: IpAddr) -> Segment {
+    asking(family, client, 60, "User-Agent: curl/8.5.0\r\nAccept: */*\r\n")
+}
+
+fn quick_200(family: Family, client: IpAddr) -> Segment {
+    asking(family, client, 200, "User-Agent: curl/8.5.0\r\nAccept: */*\r\n")
+}
+
+fn quick_browser(family: Family, client: IpAddr) -> Segment {
+    asking(family, client, 60, BROWSER)
+}
+
+/// What a browser sends beside line and host.
+const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Referer: http://www.example.org/some/page/before\r\nDNT: 1\r\nConnection: keep-alive\r\n\
+    Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n\
+    Sec-Fetch-Site: same-origin\r\nSec-Fetch-User: ?1\r\nPriority: u=0, i\r\n";
+
+/// A request for a target of so many bytes.
+fn asking(family: Family, client: IpAddr, target_len: usize, fields: &str) -> Segment {
+    let target = "/images/".repeat(target_len.div_ceil(8));
+    let line = format!("GET {} HTTP/1.1\r\nHost: www.example.org", &target[..target_len]);
+    handshake_end(family, client).with_payload(format!("{line}\r\n{fields}\r\n").as_bytes())
+}
+
+/// The cookie is wrong by one.
+fn unknown(family: Family, client: IpAddr) -> Segment {
+    let segment = handshake_end(family, client);
+    Segment { ack: segment.ack ^ 1, ..segment }
+}
+
+fn foreign(family: Family, client: IpAddr) -> Segment {
+    Segment { destination_port: 81, ..known(family, client) }
+}
