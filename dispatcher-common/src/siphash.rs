@@ -1,6 +1,5 @@
-//! SipHash over whole 64-bit words. The published crates hash byte slices through a buffer, which the verifier and the
-//! eBPF stack cannot afford; these are the same functions for messages of a constant number of words, and for long ones that come
-//! word by word.
+//! SipHash over whole 64-bit words, of a constant number of words or word by word. The published crates hash byte slices through a
+//! buffer, which the verifier and the eBPF stack cannot afford; these are the same functions.
 
 /// A 128-bit key.
 #[repr(C)]
@@ -117,9 +116,7 @@ impl SipStream {
     /// Adds eight bytes, as a little-endian word.
     #[inline(always)]
     pub fn absorb(&mut self, word: u64) {
-        self.0.v3 ^= word;
-        self.0.round();
-        self.0.v0 ^= word;
+        self.0.absorb::<1>(word);
     }
 
     /// The hash, after the last bytes (seven at most) and the message's length in bytes.

@@ -4,9 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dispatcher_common::{
     address::Address,
+    class_cache::CachedClass,
     cookie,
     counter::FrontCounter,
-    filter::{Filter, FlowKey, flag},
+    filter::{self, Filter, FlowKey},
+    head_scan,
+    service::flag,
     tuple::Tuple,
 };
 use tests::report::{Cell, Column, Section, Spread, Table};
@@ -17,7 +20,8 @@ use super::{
     flows::Flows,
 };
 use crate::{
-    program::{COOKIE_KEY, EPOCH, Program, service_id},
+    program::{CLASS_CACHE_KEY, COOKIE_KEY, EPOCH, GENERATION, HEAD_LIMIT, Program, service_id},
+    scene::{OWNER, Scene},
     segment::{ACK, CLIENT_PORT, Family, SYN, Segment},
     table::{ISN, established, options},
 };
@@ -34,9 +38,11 @@ const IN_A_ROW: u32 = 200_000;
 /// Most nanoseconds, net.
 const MOST_KNOWN: f64 = 80.0;
 const MOST_SYN: f64 = 200.0;
+const MOST_QUICK: f64 = 600.0;
 
 const KNOWN: &str = "known flow";
 const ANSWERED_SYN: &str = "SYN to SYN-ACK";
+const QUICK: &str = "first request by the class cache, target of 60 bytes";
 
 /// A kind of packet.
 struct Kind {
@@ -48,7 +54,7 @@ struct Kind {
     packet: fn(Family, IpAddr) -> Segment,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 9] = [
     Kind { name: KNOWN, counter: FrontCounter::Forwarded, known: true, packet: known },
     Kind { name: ANSWERED_SYN, counter: FrontCounter::SynAnswered, known: false, packet: syn },
     Kind {
@@ -63,6 +69,19 @@ const KINDS: [Kind; 6] = [
         known: false,
         packet: first_request,
     },
+    Kind { name: QUICK, counter: FrontCounter::RequestQuick, known: false, packet: quick },
+    Kind {
+        name: "first request by the class cache, target of 200 bytes",
+        counter: FrontCounter::RequestQuick,
+        known: false,
+        packet: quick_200,
+    },
+    Kind {
+        name: "first request by the class cache, a browser's head of 600 bytes",
+        counter: FrontCounter::RequestQuick,
+        known: false,
+        packet: quick_browser,
+    },
     Kind {
         name: "RST for an unknown flow",
         counter: FrontCounter::UnknownReset,
@@ -76,6 +95,25 @@ const KINDS: [Kind; 6] = [
         packet: foreign,
     },
 ];
+
+impl Kind {
+    fn leaves_filter(&self) -> bool {
+        matches!(self.counter, FrontCounter::RequestFirst | FrontCounter::RequestQuick)
+    }
+
+    /// Only for requests that it knows is the class cache asked.
+    fn prepare(&self, program: &mut Program, family: Family) {
+        let is_quick = self.counter == FrontCounter::RequestQuick;
+        program
+            .set_scene(family, &Scene { flags: if is_quick { flag::QUICK } else { 0 }, ..Scene::default() });
+        if is_quick {
+            let head = (self.packet)(family, family.client()).payload;
+            let key = head_scan::key_of(&CLASS_CACHE_KEY, OWNER, &head, HEAD_LIMIT).unwrap();
+            let cached = CachedClass { generation: GENERATION, ..CachedClass::default() };
+            program.set_class_cache(Some((key, cached)));
+        }
+    }
+}
 
 /// Costs of a kind for a family: alone with each number of filters, then in a row.
 type Costs = Vec<Option<Spread>>;
@@ -98,7 +136,7 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
         table.row(names.into_iter().chain(costs.iter().map(|cost| Cell::from(*cost))));
     }
     section.table(table);
-    for (name, most_ns) in [(KNOWN, MOST_KNOWN), (ANSWERED_SYN, MOST_SYN)] {
+    for (name, most_ns) in [(KNOWN, MOST_KNOWN), (ANSWERED_SYN, MOST_SYN), (QUICK, MOST_QUICK)] {
         let worst = |place: usize| {
             let of_kind = cases().zip(&costs).filter(|((kind, _), _)| kind.name == name);
             of_kind.filter_map(|(_, costs)| Some(costs[place]?.median)).fold(0.0, f64::max)
@@ -124,11 +162,9 @@ fn measure(effort: Effort) -> Option<Vec<Costs>> {
     let mut program = Program::with_room(FILTERS[0])?;
     insert(&mut program, 1);
     for ((kind, family), costs) in cases().zip(&mut costs) {
-        costs.push(match kind.counter {
-            // Its filter makes the second one another packet.
-            FrontCounter::RequestFirst => None,
-            _ => Some(in_a_row(&mut program, kind, family, effort)?),
-        });
+        // A filter makes the second one another packet.
+        let is_alone = kind.leaves_filter();
+        costs.push(if is_alone { None } else { Some(in_a_row(&mut program, kind, family, effort)?) });
     }
     Some(costs)
 }
@@ -140,7 +176,8 @@ fn cases() -> impl Iterator<Item = (&'static Kind, Family)> {
 /// One packet by a system call, each of the next client; the empty program in turn, some packets each.
 fn alone(program: &mut Program, kind: &Kind, family: Family, filters: u32, effort: Effort) -> Spread {
     let packets = effort.part(ALONE) * effort.rounds as u32;
-    let many = filters > 1 || kind.counter == FrontCounter::RequestFirst;
+    let many = filters > 1 || kind.leaves_filter();
+    kind.prepare(program, family);
     let number = |index| if kind.known { scattered(index, filters) } else { FIRST_UNKNOWN + index };
     let clients: Vec<IpAddr> =
         (0..if many { packets } else { 1 }).map(|index| client(family, number(index))).collect();
@@ -157,7 +194,7 @@ fn alone(program: &mut Program, kind: &Kind, family: Family, filters: u32, effor
         })
         .collect();
     super::assert_counted(program, &before, kind.counter, packets.into());
-    if kind.counter == FrontCounter::RequestFirst {
+    if kind.leaves_filter() {
         let table = program.filter_table();
         clients.iter().for_each(|client| assert!(table.delete(&key(family, *client)).unwrap()));
     }
@@ -198,7 +235,7 @@ fn in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) 
 fn insert(program: &mut Program, each: u32) {
     let table = program.filter_table();
     for family in Family::BOTH {
-        let value = Filter { response_ns: 1, flags: flag::RESPONDED, ..established(family) };
+        let value = Filter { response_ns: 1, flags: filter::flag::RESPONDED, ..established(family) };
         for chunk in (0..each).collect::<Vec<_>>().chunks(8_192) {
             let keys: Vec<FlowKey> =
                 chunk.iter().map(|number| key(family, client(family, *number))).collect();
@@ -252,6 +289,34 @@ fn handshake_end(family: Family, client: IpAddr) -> Segment {
 
 fn first_request(family: Family, client: IpAddr) -> Segment {
     handshake_end(family, client).with_payload(b"GET /index.html HTTP/1.1\r\nHost: www.example.org\r\n\r\n")
+}
+
+/// As curl sends it.
+fn quick(family: Family, client: IpAddr) -> Segment {
+    asking(family, client, 60, "User-Agent: curl/8.5.0\r\nAccept: */*\r\n")
+}
+
+fn quick_200(family: Family, client: IpAddr) -> Segment {
+    asking(family, client, 200, "User-Agent: curl/8.5.0\r\nAccept: */*\r\n")
+}
+
+fn quick_browser(family: Family, client: IpAddr) -> Segment {
+    asking(family, client, 60, BROWSER)
+}
+
+/// What a browser sends beside line and host.
+const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Referer: http://www.example.org/some/page/before\r\nDNT: 1\r\nConnection: keep-alive\r\n\
+    Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n\
+    Sec-Fetch-Site: same-origin\r\nSec-Fetch-User: ?1\r\nPriority: u=0, i\r\n";
+
+/// A request for a target of so many bytes.
+fn asking(family: Family, client: IpAddr, target_len: usize, fields: &str) -> Segment {
+    let target = "/images/".repeat(target_len.div_ceil(8));
+    let line = format!("GET {} HTTP/1.1\r\nHost: www.example.org", &target[..target_len]);
+    handshake_end(family, client).with_payload(format!("{line}\r\n{fields}\r\n").as_bytes())
 }
 
 /// The cookie is wrong by one.
