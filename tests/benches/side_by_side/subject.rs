@@ -18,6 +18,8 @@ const SPLICED_PORT: u16 = 8082;
 pub(crate) enum Subject {
     Direct,
     Dispatcher,
+    /// The dispatcher with all first requests on its slow path.
+    Uncached,
     Haproxy,
     HaproxySpliced,
     Nginx,
@@ -25,8 +27,8 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// In the order of the rounds.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Direct, Self::Dispatcher, Self::Haproxy, Self::HaproxySpliced, Self::Nginx];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Direct, Self::Dispatcher, Self::Uncached, Self::Haproxy, Self::HaproxySpliced, Self::Nginx];
 
     /// Of whom the better one counts.
     pub(crate) const HAPROXIES: [Self; 2] = [Self::Haproxy, Self::HaproxySpliced];
@@ -45,6 +47,7 @@ impl Subject {
         match self {
             Self::Direct => "direct",
             Self::Dispatcher => "dispatcher",
+            Self::Uncached => "dispatcher, class cache off",
             Self::Haproxy => "HAProxy",
             Self::HaproxySpliced => "HAProxy, splicing",
             Self::Nginx => "nginx",
@@ -55,6 +58,7 @@ impl Subject {
     const fn instance(self) -> &'static str {
         match self {
             Self::Dispatcher => "side-ours",
+            Self::Uncached => "side-uncached",
             Self::Direct | Self::Haproxy | Self::HaproxySpliced | Self::Nginx => "side-proxy",
         }
     }
@@ -70,7 +74,10 @@ impl Stage {
         proxy.start_nginx_proxy()?;
         let mut ours = builder("side-ours").start()?;
         ours.start_dispatcher(&FrontOptions::default())?;
-        Ok(Self(vec![proxy, ours]))
+        let mut uncached = builder("side-uncached").start()?;
+        let without_cache = |text: &mut String| text.insert_str(0, "class_cache = 0\n");
+        uncached.start_dispatcher(&FrontOptions::default().alter(without_cache))?;
+        Ok(Self(vec![proxy, ours, uncached]))
     }
 
     fn rig(&self, subject: Subject) -> Result<&Rig> {
@@ -95,7 +102,7 @@ impl Stage {
     pub(crate) fn url(&self, subject: Subject) -> Result<String> {
         let (host, port) = match subject {
             Subject::Direct => ("server1", 80),
-            Subject::Dispatcher => ("vip", 80),
+            Subject::Dispatcher | Subject::Uncached => ("vip", 80),
             Subject::Haproxy => ("front", 8080),
             Subject::HaproxySpliced => ("front", SPLICED_PORT),
             Subject::Nginx => ("front", 8081),

@@ -20,7 +20,7 @@ struct Bench {
 }
 
 /// In the order of the document. Some are tests that assert no time: they share ring c's world of packets.
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
     Bench {
         name: "side_by_side",
         arguments: &["bench", "--package", "tests", "--bench", "side_by_side"],
