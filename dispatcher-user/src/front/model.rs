@@ -1,6 +1,10 @@
 //! The cluster model as the daemon shares it: one lock around the decision core's servers and policies. Slow-path threads ask
 //! it for decisions; reports, neighbour look-up and listings reach it from the control plane's thread.
 
+mod sharing;
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,8 +12,8 @@ use std::{
 };
 
 use dispatcher_common::{
-    address::Address, admission::Ruling, choice::DispatchRecord, counter::ControlCounter, filter::FlowKey,
-    server::ServerEntry, tuple::Tuple,
+    address::Address, admission::Ruling, counter::ControlCounter, filter::FlowKey, server::ServerEntry,
+    tuple::Tuple,
 };
 use dispatcher_core::{
     admission::{Overload, Pressure, Victim},
@@ -17,23 +21,20 @@ use dispatcher_core::{
     cluster::{Accepted, Cluster, ReportRefused, SILENT_PERIODS},
     config::{FrontConfig, ServiceConfig},
     http::RequestHead,
-    ids::{ClassId, Priority, ServerId},
-    policy::{Choice, Classified, InKernel, Outcome, Policy, UnknownPolicy},
+    ids::{Priority, ServerId},
+    policy::{Classified, InKernel, Outcome, Policy, UnknownPolicy},
     report::Report,
 };
 
 use super::{
     admission::Admission,
-    choice::{Choices, Terms},
+    choice::Choices,
     counters::ControlCounters,
     dispatch::{Decision, Dispatch, Judgement, Known, Refusal},
     kept::KeptRequests,
     members::Members,
 };
 use crate::kernel::clock;
-
-/// Shortest time between two looks at what the program counts and dispatches, but for decisions that need to know the last one.
-const LOOK_PERIOD: Duration = Duration::from_millis(1);
 
 /// What was dispatched, to a server or of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,72 +163,6 @@ impl Model {
         self
     }
 
-    /// Reckons every server's load for `now`.
-    fn advance(&self, state: &mut State, now: Duration) {
-        state.cluster.advance(now);
-        if now >= state.next_look {
-            state.next_look = now + LOOK_PERIOD;
-            self.look(state, now);
-        }
-    }
-
-    /// Takes in what the program has counted and dispatched.
-    fn look(&self, state: &mut State, now: Duration) {
-        for server in (0..self.servers).map(ServerId) {
-            state.cluster.continued(server, self.kept.fresh(server));
-        }
-        let (records, lost) = state.choices.drain();
-        self.counters.add(ControlCounter::DispatchUnlearnt, lost);
-        records.iter().for_each(|record| self.learn(state, record, now));
-        state.choices.recycle(records);
-    }
-
-    /// Learns of a dispatch as if it had been decided here.
-    fn learn(&self, state: &mut State, record: &DispatchRecord, now: Duration) {
-        let owner = usize::from(record.owner);
-        let Some(Service { config, .. }) = self.services.get(owner) else { return };
-        let priority = Priority::new(record.priority).unwrap_or(Priority::HIGHEST);
-        let request = Classified { class: ClassId(record.class), priority, target: Some(record.target) };
-        let choice = Choice { server: ServerId(record.server), outcome: Outcome::from_code(record.outcome) };
-        let view = state.cluster.view(&config.servers);
-        state.policies[owner].observed(request, choice, &view, &mut rand::rng());
-        state.count(request.class, choice, now);
-        self.admission.learnt(owner, priority);
-    }
-
-    /// Takes in what the program has dispatched, and publishes all that it chooses by. Call it every few milliseconds.
-    pub fn share(&self) {
-        let now = self.now();
-        let state = &mut *self.lock();
-        state.cluster.advance(now);
-        state.next_look = now + LOOK_PERIOD;
-        self.look(state, now);
-        self.publish(state);
-    }
-
-    /// The state as of now, for listings.
-    pub fn current(&self) -> MutexGuard<'_, State> {
-        let now = self.now();
-        let mut state = self.lock();
-        state.cluster.advance(now);
-        self.look(&mut state, now);
-        state
-    }
-
-    fn publish(&self, state: &mut State) {
-        let State { cluster, policies, overloads, choices, .. } = state;
-        let now_us = clock::coarse_us();
-        let valid_until_us = now_us + self.valid_for.as_micros() as u64;
-        choices.publish_loads(cluster, now_us);
-        for (owner, Service { config, classes }) in self.services.iter().enumerate() {
-            let servers = cluster.view(&config.servers);
-            let load_bound = overloads[owner].as_ref().and_then(|overload| overload.lowest_bound(&servers));
-            let policy = policies[owner].as_ref();
-            choices.publish_classes(policy, classes.classes());
-            choices.publish_service(owner, policy, &Terms { servers, load_bound, valid_until_us });
-        }
-    }
-
     /// Time on the model's clock.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -308,22 +243,6 @@ impl Model {
         Ok(accepted)
     }
 
-    fn publish_report(&self, state: &mut State, report: &Report, accepted: &Accepted) {
-        let all = 0..state.by_class.len() as u16;
-        let measured = report.classes.iter().map(|class| class.class).filter(|class| all.contains(class));
-        let State { cluster, choices, .. } = state;
-        if accepted.rebooted {
-            choices.publish_times(cluster, accepted.server, all.clone().map(ClassId));
-        } else {
-            choices.publish_times(cluster, accepted.server, measured.map(ClassId));
-        }
-        if accepted.rebooted || accepted.returned {
-            self.publish(state);
-        } else {
-            choices.publish_loads(cluster, clock::coarse_us());
-        }
-    }
-
     /// Takes out servers whose reports stopped, and names them.
     pub fn tick(&self) -> Vec<ServerId> {
         let now = self.now();
@@ -343,24 +262,6 @@ impl Model {
             state.cluster.set_mac_known(server, entry.usable != 0);
             self.publish(state);
         }
-    }
-}
-
-impl State {
-    /// Counts a dispatch, whoever made it.
-    fn count(&mut self, class: ClassId, choice: Choice, now: Duration) {
-        self.cluster.dispatched(choice.server, class, now);
-        let tallies = [self.by_server.get_mut(choice.server.index()), self.by_class.get_mut(class.index())];
-        tallies.into_iter().flatten().for_each(|tally| tally.count(choice.outcome));
-    }
-
-    /// Tells the program at once of a dispatch that was made here.
-    fn tell(&mut self, owner: usize, class: ClassId, server: ServerId) {
-        let work = self.cluster.service_time(server, class);
-        self.choices.dispatched(server, work.as_micros() as u32);
-        let policy = self.policies[owner].as_ref();
-        self.choices.publish_classes(policy, [class].into_iter());
-        self.choices.publish_turn(owner, policy);
     }
 }
 
@@ -455,203 +356,5 @@ impl Dispatch for Model {
         if let Some(owner) = self.owner(service) {
             self.admission.evicted(owner, priority);
         }
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use std::path::Path;
-
-    use dispatcher_core::{
-        cluster::Health,
-        http::{Head, parse_head},
-        secret::Secret,
-    };
-
-    use super::*;
-    use crate::front::{admission::ledger::Ledger, members};
-
-    /// Two servers, two services, three VIPs.
-    pub(in crate::front) fn config() -> FrontConfig {
-        let text = r#"
-            secret = "0123456789abcdef"
-            interface = "eth0"
-            [[server]]
-            name = "server1"
-            address = "198.18.0.11"
-            [[server]]
-            name = "server2"
-            address = "198.18.0.12"
-            [[service]]
-            name = "web"
-            vip = ["198.18.0.100", "2001:db8::100"]
-            port = 80
-            table = "sticky"
-            classes = 4
-            [[service]]
-            name = "api"
-            vip = ["198.18.0.101"]
-            port = 80
-            servers = ["server2"]
-            policy = "round-robin"
-            classes = 2
-            priority = 5
-        "#;
-        FrontConfig::parse(text, "front.toml").unwrap()
-    }
-
-    pub(in crate::front) fn model() -> Model {
-        model_of(&config())
-    }
-
-    pub(in crate::front) fn model_of(config: &FrontConfig) -> Model {
-        let secret = Secret::new("0123456789abcdef").unwrap();
-        let read = |service| members::read(service, &secret, Path::new("")).unwrap();
-        let tables = config.services.iter().map(read).collect();
-        let members = Arc::new(Members::new(config, &secret, tables));
-        let admission = Arc::new(Admission::new(config, Ledger::in_memory()));
-        Model::new(config, admission, members, Arc::default()).unwrap()
-    }
-
-    pub(in crate::front) fn report(server: &str, sequence: u64) -> Report {
-        Report {
-            server: server.into(),
-            boot_id: 7,
-            sequence,
-            sent_at_ms: 1_000_000,
-            queue: 0,
-            load_us: 0,
-            accepted: 0,
-            connections: 0,
-            cpu_permille: 250,
-            listen_overflows: 0,
-            classes: Vec::new(),
-        }
-    }
-
-    pub(in crate::front) fn entry(last: u8) -> ServerEntry {
-        ServerEntry { mac: [2, 0, 0, 0, 0, last], source_mac: [2, 0, 0, 0, 0, 1], usable: 1 }
-    }
-
-    fn dispatch(model: &Model, service: u16, path: &str) -> Option<Decision> {
-        match judge(model, service, path) {
-            Judgement::Dispatched(decision) => Some(decision),
-            Judgement::NoServer => None,
-            Judgement::Refused(refusal) => panic!("{refusal:?}"),
-        }
-    }
-
-    fn judge(model: &Model, service: u16, path: &str) -> Judgement {
-        let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let client = "198.18.0.1:40000".parse().unwrap();
-        match parse_head(text.as_bytes(), 1000) {
-            Head::Complete(head) => model.dispatch(service, client, &head),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_server_needs_a_report_and_a_mac_address() {
-        let model = model();
-        assert!(dispatch(&model, 0, "/").is_none());
-        model.accept(&report("server2", 1), 1_000_000).unwrap();
-        assert!(dispatch(&model, 0, "/").is_none());
-        assert_eq!(model.lock().cluster.servers()[1].health(), Health::NoMac);
-        model.set_entry(ServerId(1), entry(12));
-        assert_eq!(dispatch(&model, 0, "/").unwrap().entry, entry(12));
-        assert!(model.server(0).is_none());
-        assert_eq!(model.server(1), Some(entry(12)));
-    }
-
-    #[test]
-    fn each_vip_leads_to_its_service() {
-        let model = model();
-        for (id, name) in ["server1", "server2"].into_iter().enumerate() {
-            model.set_entry(ServerId(id as u16), entry(id as u8 + 11));
-            model.accept(&report(name, 1), 1_000_000).unwrap();
-        }
-        for (vip, classes, priority) in [(0, 0..4, 3), (1, 0..4, 3), (2, 4..6, 5)] {
-            let decision = dispatch(&model, vip, "/a").unwrap();
-            assert!(classes.contains(&decision.class), "{decision:?}");
-            assert_eq!(decision.priority, priority);
-        }
-        assert!(dispatch(&model, 3, "/a").is_none());
-        assert_eq!(dispatch(&model, 2, "/a").unwrap().server, 1);
-        assert_eq!(model.service(2).unwrap().config.name, "api");
-    }
-
-    #[test]
-    fn hits_are_counted_by_class_and_server() {
-        let model = model();
-        model.set_entry(ServerId(0), entry(11));
-        model.accept(&report("server1", 1), 1_000_000).unwrap();
-        let class = dispatch(&model, 0, "/a").unwrap().class;
-        dispatch(&model, 1, "/a").unwrap();
-        let expected = Tally { dispatched: 2, hits: 1, moved: 0 };
-        let state = model.lock();
-        assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
-        assert_eq!(state.policies[0].bound_server(ClassId(class)), Some(ServerId(0)));
-    }
-
-    #[test]
-    fn the_program_s_dispatches_count_as_our_own() {
-        let model = model();
-        model.set_entry(ServerId(0), entry(11));
-        model.accept(&report("server1", 1), 1_000_000).unwrap();
-        let class = dispatch(&model, 0, "/a").unwrap().class;
-        let record = DispatchRecord { work_us: 1000, class, priority: 3, ..DispatchRecord::default() };
-        model.lock().choices.note_as_the_program(&record);
-        model.share();
-        let state = model.lock();
-        let expected = Tally { dispatched: 2, hits: 1, moved: 0 };
-        assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
-        drop(state);
-        assert_eq!(model.admission().tallies(0).of(3).admitted(), 2);
-        assert_eq!(model.admission().entry(0).open[3], 1, "the program counts its own as open");
-    }
-
-    #[test]
-    fn only_servers_that_may_be_chosen_are_published() {
-        let model = model();
-        let candidates = |owner| model.lock().choices.candidates(owner);
-        model.set_entry(ServerId(0), entry(11));
-        model.set_entry(ServerId(1), entry(12));
-        assert!(candidates(0).is_empty(), "silent as yet");
-        model.accept(&report("server2", 1), 1_000_000).unwrap();
-        assert_eq!((candidates(0), candidates(1)), (vec![1], vec![1]));
-        model.accept(&report("server1", 1), 1_000_000).unwrap();
-        assert_eq!((candidates(0), candidates(1)), (vec![0, 1], vec![1]));
-        model.set_entry(ServerId(1), ServerEntry::default());
-        assert_eq!((candidates(0), candidates(1)), (vec![0], vec![]));
-    }
-
-    #[test]
-    fn an_overloaded_service_lets_in_who_is_better_than_the_lowest() {
-        let text = r#"
-            secret = "0123456789abcdef"
-            interface = "eth0"
-            [[server]]
-            name = "server1"
-            address = "198.18.0.11"
-            [[service]]
-            name = "web"
-            vip = ["198.18.0.100"]
-            port = 80
-            [service.admission]
-            connection_limit = 2
-        "#;
-        let model = model_of(&FrontConfig::parse(text, "front.toml").unwrap());
-        model.set_entry(ServerId(0), entry(11));
-        model.accept(&report("server1", 1), 1_000_000).unwrap();
-        let first = dispatch(&model, 0, "/a").unwrap();
-        assert_eq!(dispatch(&model, 0, "/a").unwrap().evict_below, None);
-        assert!(matches!(judge(&model, 0, "/a"), Judgement::Refused(_)), "equals do not make room");
-        model.members().add(0, "198.18.0.0/24 * - 6".parse().unwrap()).unwrap();
-        let better = dispatch(&model, 0, "/a").unwrap();
-        assert_eq!((better.priority, better.evict_below), (6, Some(6)));
-        model.evicted(0, first.priority);
-        assert_eq!(model.admission().entry(0).open, [0, 0, 0, 1, 0, 0, 1, 0]);
-        model.closed(0, 6);
-        assert_eq!(dispatch(&model, 0, "/a").unwrap().evict_below, None);
     }
 }
