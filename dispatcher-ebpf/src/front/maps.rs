@@ -108,7 +108,8 @@ static XSKS: XskMap = XskMap::with_max_entries(MAX_QUEUES as u32, 0);
 #[map]
 static OUT: DevMap = DevMap::with_max_entries(1, 0);
 
-/// How to choose for each configured service. This and the next five are mapped into the control plane, which publishes in them.
+/// How to choose for each configured service. This and the maps up to [`SERVER_LOADS`] are mapped into the control plane, which
+/// publishes in them.
 #[map]
 static SERVICE_CHOICES: Array<ServiceChoice> = Array::with_max_entries(MAX_SERVICES as u32, BPF_F_MMAPABLE);
 

@@ -594,6 +594,38 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_program_s_dispatches_count_as_our_own() {
+        let model = model();
+        model.set_entry(ServerId(0), entry(11));
+        model.accept(&report("server1", 1), 1_000_000).unwrap();
+        let class = dispatch(&model, 0, "/a").unwrap().class;
+        let record = DispatchRecord { work_us: 1000, class, priority: 3, ..DispatchRecord::default() };
+        model.lock().choices.note_as_the_program(&record);
+        model.share();
+        let state = model.lock();
+        let expected = Tally { dispatched: 2, hits: 1, moved: 0 };
+        assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
+        drop(state);
+        assert_eq!(model.admission().tallies(0).of(3).admitted(), 2);
+        assert_eq!(model.admission().entry(0).open[3], 1, "the program counts its own as open");
+    }
+
+    #[test]
+    fn only_servers_that_may_be_chosen_are_published() {
+        let model = model();
+        let candidates = |owner| model.lock().choices.candidates(owner);
+        model.set_entry(ServerId(0), entry(11));
+        model.set_entry(ServerId(1), entry(12));
+        assert!(candidates(0).is_empty(), "silent as yet");
+        model.accept(&report("server2", 1), 1_000_000).unwrap();
+        assert_eq!((candidates(0), candidates(1)), (vec![1], vec![1]));
+        model.accept(&report("server1", 1), 1_000_000).unwrap();
+        assert_eq!((candidates(0), candidates(1)), (vec![0, 1], vec![1]));
+        model.set_entry(ServerId(1), ServerEntry::default());
+        assert_eq!((candidates(0), candidates(1)), (vec![0], vec![]));
+    }
+
+    #[test]
     fn an_overloaded_service_lets_in_who_is_better_than_the_lowest() {
         let text = r#"
             secret = "0123456789abcdef"

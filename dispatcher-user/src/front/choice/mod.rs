@@ -128,3 +128,17 @@ impl Choices {
         self.services.publish_turn(owner, policy);
     }
 }
+
+#[cfg(test)]
+impl Choices {
+    /// As the program does when it has chosen.
+    pub(super) fn note_as_the_program(&self, record: &DispatchRecord) {
+        self.loads.add_as_the_program(record.server, record.work_us);
+        self.records.write(0, record);
+    }
+
+    /// Servers that the program may choose for a service.
+    pub(super) fn candidates(&self, owner: usize) -> Vec<u16> {
+        self.services.candidates_in_force(owner)
+    }
+}

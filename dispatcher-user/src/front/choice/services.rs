@@ -230,6 +230,14 @@ fn hot_home((target, given, level): (u64, Option<ServerId>, u8)) -> HotHome {
 
 #[cfg(test)]
 impl Services {
+    pub(super) fn candidates_in_force(&self, owner: usize) -> Vec<u16> {
+        let [.., state] = self.choices.mapped().read::<8>(owner);
+        let state = State::from_word(state);
+        let start = state.index(owner as u8) as usize * words::<Candidates>();
+        let word = |at| self.candidates.mapped().read::<1>(start + at)[0];
+        (0..usize::from(state.count)).map(|at| server(word(at))).collect()
+    }
+
     /// Home and level of a target as the program finds them.
     pub(super) fn find_hot_home(&self, owner: usize, target: u64) -> Option<(u16, u8)> {
         let start = owner * words::<HotHomes>() + HotHomes::bucket(target) * HOT_WAYS * words::<HotHome>();
