@@ -62,7 +62,7 @@ const CR_LF_LEN: u64 = 2;
 
 /// A scan under way.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScan {
     hash: SipStream,
     /// Offset of the next word.
@@ -81,20 +81,14 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
-    /// A scan of the head that begins at an offset.
+    /// Starts a scan of the head that begins at an offset, whatever was scanned before. Written field by field: a whole value would
+    /// be cleared by a call, byte by byte.
     #[inline(always)]
-    #[must_use]
-    pub const fn new(key: &SipKey, start: u64) -> Self {
-        Self {
-            hash: SipStream::new(key),
-            at: start,
-            start,
-            name: 0,
-            place: place::REQUEST,
-            fields: 0,
-            request_len: 0,
-            host_len: 0,
-        }
+    pub fn start(&mut self, key: &SipKey, start: u64) {
+        self.hash = SipStream::new(key);
+        (self.at, self.start) = (start, start);
+        (self.place, self.fields) = (place::REQUEST, 0);
+        self.host_len = 0;
     }
 
     /// Goes on.
@@ -331,7 +325,8 @@ const fn from(word: u64, byte: u8) -> u64 {
 #[must_use]
 pub fn key_of(key: &SipKey, service: u8, bytes: &[u8], limit: usize) -> Option<u64> {
     let bytes = Slice(bytes.get(..limit).unwrap_or(bytes));
-    let mut scan = HeadScan::new(key, 0);
+    let mut scan = HeadScan::default();
+    scan.start(key, 0);
     for _ in 0..MAX_STEPS {
         match scan.step(&bytes) {
             Step::More => {}

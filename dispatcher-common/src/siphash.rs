@@ -24,7 +24,7 @@ impl SipKey {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct State {
     v0: u64,
     v1: u64,
@@ -96,7 +96,7 @@ fn sip<const EACH: usize, const LAST: usize, const N: usize>(key: &SipKey, words
 
 /// SipHash-1-3 of a message that comes word by word, for hash tables: its values are not shown to anybody.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct SipStream(State);
 
 impl core::fmt::Debug for SipStream {

@@ -415,6 +415,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
+    fn without_rules_about_cookies_a_request_gets_the_ceiling(
+        rules in rule_sets(),
+        clients in vec((addresses(), select(vec![80_u16, 4147, 5])), 1..20),
+        shown in vec(cookies(), 0..3),
+    ) {
+        let asks = rules.iter().any(|rule| rule.cookie.is_some());
+        prop_assert_eq!(MemberTable::new(rules.clone(), DEFAULT, None).unwrap().asks_for_cookies(), asks);
+        let plain = rules.into_iter().filter(|rule| rule.cookie.is_none()).collect();
+        let table = MemberTable::new(plain, DEFAULT, None).unwrap();
+        prop_assert!(!table.asks_for_cookies());
+        let fields: String = shown.iter().map(|cookie| format!("Cookie: {cookie}\r\n")).collect();
+        for client in clients.into_iter().map(SocketAddr::from) {
+            let got = with_head(&fields, |head| table.classify(client, head, 0).priority);
+            prop_assert_eq!(got, table.ceiling(client), "{}", client);
+        }
+    }
+
+    #[test]
     fn the_kernel_says_the_ceiling_and_no_request_gets_more(
         rules in rule_sets(),
         clients in vec((addresses(), select(vec![80_u16, 4147, 5])), 1..20),

@@ -70,7 +70,7 @@ fn key(segment: &Segment<'_>) -> u64 {
 #[inline(never)]
 extern "C" fn scan_head(ctx: *mut xdp_md, start: u64, end: u64, service: u64) -> u64 {
     let (Some(settings), Some(scan)) = (maps::settings(), maps::head_scan()) else { return UNUSUAL };
-    *scan = HeadScan::new(&settings.class_cache_key, start);
+    scan.start(&settings.class_cache_key, start);
     let mut walk = Walk { scan, bytes: Bytes { frame: frame::of(&XdpContext::new(ctx)), end }, ended: 0 };
     let step: unsafe extern "C" fn(u64, *mut Walk) -> i64 = step;
     // SAFETY: `step` takes an index and what is given here, which outlives the call (Linux 5.17). A loop of our own the verifier
@@ -96,16 +96,26 @@ unsafe extern "C" fn step(_: u64, walk: *mut Walk) -> i64 {
     }
 }
 
+impl Bytes {
+    #[inline(always)]
+    fn read(&self, at: u64) -> Option<u64> {
+        self.frame.read((at & OFFSET_MASK) as usize).map(u64::from_le)
+    }
+}
+
 impl Words for Bytes {
     /// The last word is read from before, so that no read goes beyond the frame.
     #[inline(always)]
     fn word(&self, at: u64) -> Option<u64> {
+        let after = at + WORD as u64;
+        if after <= self.end {
+            return self.read(at);
+        }
         if at >= self.end {
             return None;
         }
-        let after = (at + WORD as u64).saturating_sub(self.end);
-        let word: u64 = self.frame.read(((at - after) & OFFSET_MASK) as usize)?;
-        Some(u64::from_le(word) >> ((8 * after) & 63))
+        let missing = after - self.end;
+        Some(self.read(at - missing)? >> ((8 * missing) & 63))
     }
 
     #[inline(always)]

@@ -231,6 +231,7 @@ fn every_mistake_of_admission_is_named_with_its_line() {
         mistakes.push(("#SERVICE", &texts[1], 13, message));
     }
     mistakes.push(("#TOP", "max_sources = 0", 3, "max_sources is 0; use 1 to 4194304"));
+    mistakes.push(("#TOP", "class_cache = -1", 3, "class_cache is -1; use 0 to 4194304"));
     mistakes.push(("#TOP", "[timeouts]\nanswered = \"1ms\"", 4, "answered is 1ms; use 100ms to 24h"));
     mistakes.push(("#SERVICE", "members = \"\"", 12, "members is empty; name a file"));
     mistakes.push(("#SERVICE", "signed_cookie = \"a b\"", 12, "signed_cookie \"a b\" is no cookie name"));

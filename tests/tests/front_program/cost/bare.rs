@@ -50,6 +50,10 @@ pub(crate) enum Before {
     RestoreIpv4,
     /// Every packet is the same, of IPv6.
     RestoreIpv6,
+    /// Every packet begins another connection, of IPv4.
+    NextClientIpv4,
+    /// Every packet begins another connection, of IPv6.
+    NextClientIpv6,
 }
 
 impl Before {
@@ -59,6 +63,8 @@ impl Before {
             Self::NextRequest => "next_request",
             Self::RestoreIpv4 => "restore_ipv4",
             Self::RestoreIpv6 => "restore_ipv6",
+            Self::NextClientIpv4 => "next_client_ipv4",
+            Self::NextClientIpv6 => "next_client_ipv6",
         }
     }
 }
@@ -85,9 +91,10 @@ impl Bare {
         let links: &mut Map = ebpf.map_mut("LINKS").unwrap();
         let link: [u8; 12] = [SERVER_MAC, FRONT_MAC].concat().try_into().unwrap();
         Array::<_, [u8; 12]>::try_from(links).unwrap().set(SERVER.into(), link, 0).unwrap();
-        if matches!(before, Before::RestoreIpv4 | Before::RestoreIpv6) {
+        if !matches!(before, Before::NextFlow | Before::NextRequest) {
             let mut bytes = [0; MAX_FRAME];
-            bytes[..frame.len()].copy_from_slice(frame);
+            let len = frame.len().min(MAX_FRAME);
+            bytes[..len].copy_from_slice(&frame[..len]);
             let map = ebpf.map_mut("FRAME").unwrap();
             Array::<_, [u8; MAX_FRAME]>::try_from(map).unwrap().set(0, bytes, 0).unwrap();
         }
@@ -116,6 +123,14 @@ impl Bare {
         }
         let map: HashMap<_, Flow, u32> = HashMap::try_from(self.ebpf.map("FLOWS").unwrap()).unwrap();
         assert_eq!(map.get(&key(flows, flows.client(0)), 0).unwrap(), u32::from(SERVER));
+    }
+
+    /// Says what the client at each port acknowledges.
+    pub(crate) fn set_acks(&mut self, acks: &[u32]) {
+        let mut map: Array<_, u32> = Array::try_from(self.ebpf.map_mut("ACKS").unwrap()).unwrap();
+        for (port, ack) in (0..).zip(acks) {
+            map.set(port, ack.to_be(), 0).unwrap();
+        }
     }
 
     /// What it takes to measure a program behind the one before.

@@ -32,6 +32,8 @@ const FILTERS: [u32; 3] = [2, 10_000, 1_000_000];
 const ALONE: u32 = 512;
 /// Room for what first requests leave.
 const MANY: u32 = 16_384;
+/// Ports of a client.
+const PORTS: u32 = 1 << 16;
 /// Packets in a row by one system call.
 const IN_A_ROW: u32 = 200_000;
 
@@ -123,8 +125,9 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
     section.text(
         "**Kinds of packets**, net of an empty program. *Alone*: one packet by a system call, which restores it and leaves the caches \
          to other work (mean of the middle half of 512); with many filters every packet is of another client. *In a row*: many by one system call, restored by a \
-         program before that calls the measured one, net of the same before the empty program. First requests are measured up to the \
-         redirect to their AF_XDP socket; each leaves a pending filter.",
+         program before that calls the measured one, net of the same before the empty program. First requests to the slow path are measured \
+         up to the redirect to their AF_XDP socket; each leaves a pending filter. Those by the class cache are each of another \
+         connection and leave an established one.",
     );
     let Some(costs) = measure(effort) else { return false };
     let mut columns = vec![Column::text("packet"), Column::text("family")];
@@ -159,12 +162,15 @@ fn measure(effort: Effort) -> Option<Vec<Costs>> {
             costs.push(Some(alone(&mut program, kind, family, filters / 2, effort)));
         }
     }
-    let mut program = Program::with_room(FILTERS[0])?;
+    let mut program = Program::with_room(PORTS)?;
     insert(&mut program, 1);
     for ((kind, family), costs) in cases().zip(&mut costs) {
-        // A filter makes the second one another packet.
-        let is_alone = kind.leaves_filter();
-        costs.push(if is_alone { None } else { Some(in_a_row(&mut program, kind, family, effort)?) });
+        costs.push(match kind.counter {
+            FrontCounter::RequestQuick => Some(new_in_a_row(&mut program, kind, family, effort)?),
+            // Its filter makes the second one another packet.
+            FrontCounter::RequestFirst => None,
+            _ => Some(in_a_row(&mut program, kind, family, effort)?),
+        });
     }
     Some(costs)
 }
@@ -231,6 +237,33 @@ fn in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) 
     Some(Spread::quartiles(&costs))
 }
 
+/// Connections in a row by one system call, which begin each at another port of one client; the empty program in turn. Their filters
+/// go between two calls.
+fn new_in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) -> Option<Spread> {
+    let connections = effort.part(PORTS / 2);
+    let client = client(family, FIRST_UNKNOWN);
+    let frame = (kind.packet)(family, client).frame();
+    let before = match family {
+        Family::Ipv4 => Before::NextClientIpv4,
+        Family::Ipv6 => Before::NextClientIpv6,
+    };
+    let mut bare = Bare::load(before, &frame, &Flows::new([0; 4], 0))?;
+    let acks: Vec<u32> = (0..PORTS).map(|port| ack_at(family, client, port as u16)).collect();
+    bare.set_acks(&acks);
+    kind.prepare(program, family);
+    let [pass, front] = ["pass", "front"].map(|name| program.fd(name).try_clone().unwrap());
+    let counted = program.counters();
+    let costs: Vec<f64> = (0..effort.rounds)
+        .map(|_| {
+            let [floor, cost] = [&pass, &front].map(|fd| bare.measure(fd).mean_ns(connections));
+            program.clear_filters();
+            cost - floor
+        })
+        .collect();
+    super::assert_counted(program, &counted, kind.counter, effort.rounds as u64 * u64::from(connections));
+    Some(Spread::quartiles(&costs))
+}
+
 /// Writes the filters of the first clients of each family.
 fn insert(program: &mut Program, each: u32) {
     let table = program.filter_table();
@@ -266,7 +299,11 @@ fn key(family: Family, client: IpAddr) -> FlowKey {
 
 /// What acknowledges the SYN-ACK of a client.
 fn ack_of(family: Family, client: IpAddr) -> u32 {
-    let tuple = Tuple { client: Address::from(client), ..family.tuple() };
+    ack_at(family, client, CLIENT_PORT)
+}
+
+fn ack_at(family: Family, client: IpAddr, port: u16) -> u32 {
+    let tuple = Tuple { client: Address::from(client), client_port_be: port.to_be(), ..family.tuple() };
     cookie::make(&COOKIE_KEY, &tuple, options(), ISN, EPOCH).wrapping_add(1)
 }
 
