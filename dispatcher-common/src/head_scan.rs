@@ -25,6 +25,9 @@ pub trait Words {
 /// Most field lines, as many as the slow path's parser takes.
 pub const MAX_FIELDS: u32 = 100;
 
+/// Longest head in bytes. The program's offsets have a bound, and few heads are longer.
+pub const MAX_HEAD: usize = 2048;
+
 /// Steps that suffice for any head in a segment of 1500 bytes: each field line takes two at least.
 pub const MAX_STEPS: u32 = 256;
 
@@ -324,7 +327,7 @@ const fn from(word: u64, byte: u8) -> u64 {
 /// head. `None` for a head that the scan does not accept.
 #[must_use]
 pub fn key_of(key: &SipKey, service: u8, bytes: &[u8], limit: usize) -> Option<u64> {
-    let bytes = Slice(bytes.get(..limit).unwrap_or(bytes));
+    let bytes = Slice(bytes.get(..limit.min(MAX_HEAD)).unwrap_or(bytes));
     let mut scan = HeadScan::default();
     scan.start(key, 0);
     for _ in 0..MAX_STEPS {

@@ -7,7 +7,7 @@ use aya_ebpf::{bindings::xdp_md, helpers::bpf_loop, programs::XdpContext};
 use dispatcher_common::{
     class_cache::CachedClass,
     counter::FrontCounter,
-    head_scan::{BLOCK, HeadScan, MAX_STEPS, Step, WORD, Words},
+    head_scan::{BLOCK, HeadScan, MAX_HEAD, MAX_STEPS, Step, WORD, Words},
 };
 use dispatcher_ebpf::frame::Frame;
 
@@ -35,6 +35,9 @@ const UNUSUAL: u64 = 0;
 /// Changes no offset of a word in a frame that the scan takes, but bounds it for the verifier.
 const OFFSET_MASK: u64 = 0x0fff;
 
+// No header is longer, IPv6 and TCP with all its options.
+const _: () = assert!(MAX_HEAD + 14 + 40 + 60 < OFFSET_MASK as usize);
+
 /// A scan on its way from word to word.
 #[repr(C)]
 struct Walk {
@@ -57,7 +60,8 @@ fn key(segment: &Segment<'_>) -> u64 {
     let tcp = packet.tcp_offset();
     let start = (tcp + packet.header_len) as u64;
     let end = (tcp + packet.segment_len) as u64;
-    let longest = start + settings.head_limit as u64;
+    let limit = settings.head_limit as u64;
+    let longest = start + if limit < MAX_HEAD as u64 { limit } else { MAX_HEAD as u64 };
     scan_head(ctx.ctx, start, if end < longest { end } else { longest }, segment.service.owner as u64)
 }
 

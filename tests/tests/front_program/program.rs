@@ -51,7 +51,8 @@ pub(crate) const CLASS_CACHE_KEY: SipKey = SipKey { k0: 55, k1: 66 };
 /// Of the class cache.
 pub(crate) const GENERATION: u32 = 9;
 pub(crate) const HEAD_LIMIT: usize = 16_384;
-pub(crate) const MTU: u32 = 1_500;
+/// Above the longest head that the class cache is asked about, and as much as the kernel runs a program on.
+pub(crate) const MTU: u32 = 3_000;
 /// Expected service time of a request.
 pub(crate) const WORK_US: u32 = 500;
 pub(crate) const SERVER: u16 = 3;

@@ -20,7 +20,7 @@ use tests::heads::Heads;
 
 use crate::{
     program::{
-        CLASS_CACHE_KEY, EPOCH, GENERATION, HEAD_LIMIT, PRIORITY, Program, Run, SERVER, SERVER_MAC,
+        CLASS_CACHE_KEY, EPOCH, GENERATION, HEAD_LIMIT, MTU, PRIORITY, Program, Run, SERVER, SERVER_MAC,
         TICKET_KEY, WORK_US, cookie_of, flow_key,
     },
     scene::{OWNER, Scene},
@@ -223,22 +223,25 @@ fn others(request: &Segment) -> Vec<Case> {
         unusual("no host", b"GET /images/a.png HTTP/1.1\r\n\r\n"),
         unusual("a body", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nContent-Length: 1\r\n\r\na"),
         unusual("a control character", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nA: \x01\r\n\r\n"),
+        unusual("a head that is too long", &long_head(head_scan::MAX_HEAD + 1)),
         unusual("a line that ends in LF", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\nA: b\r\n\r\n"),
     ]
 }
 
+fn long_head(len: usize) -> Vec<u8> {
+    let start = "GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nA: ";
+    format!("{start}{}\r\n\r\n", "b".repeat(len - start.len() - 4)).into_bytes()
+}
+
 /// Up to the MTU, ticket included, and not beyond.
 fn full_size(family: Family, request: &Segment) -> Vec<Case> {
-    let room = 1500 + 14 - family.payload_offset() - 20 - 12 - 16;
-    let of_len = |len: usize| {
-        let line = "GET /images/a.png HTTP/1.1\r\nHost: example.org\r\n";
-        request
-            .clone()
-            .with_payload(format!("{line}A: {}\r\n\r\n", "b".repeat(len - line.len() - 7)).as_bytes())
-    };
+    let room = MTU as usize + 14 - family.payload_offset() - 20 - 12 - 16;
+    let of_len = |len: usize| request.clone().with_payload(&[HEAD, &vec![b'x'; len - HEAD.len()]].concat());
+    let longest = request.clone().with_payload(&long_head(head_scan::MAX_HEAD));
     vec![
         dispatched(family, "a segment that fits with its ticket", of_len(room)),
         left("a segment that does not fit with a ticket", &of_len(room + 1), []),
+        dispatched(family, "the longest head", longest),
     ]
 }
 
