@@ -50,11 +50,7 @@ fn a_hundred_thousand_spoofed_syns_leave_no_trace_and_a_real_client_is_served() 
     watch.until(rig, FrontCounter::SynAnswered, u64::from(SYNS / 5 * 6) + served);
     // One guess in 2048 passes for a later segment of a fresh flow, and is dropped without an answer.
     watch.until(rig, FrontCounter::CookieRefused, u64::from(SYNS / 5 - SYNS / 5 / 200));
-    assert_eq!(
-        watch.moved(rig, ControlCounter::Dispatched),
-        served,
-        "only the real client's requests were dispatched"
-    );
+    assert_eq!(watch.dispatched(rig), served, "only the real client's requests were dispatched");
     let real = [Family::V4, Family::V6].map(|family| rig.plan().address("client", family).to_string());
     let mut filters = rig.show("front", "filters").unwrap();
     filters.retain(|row| !real.iter().any(|client| row["client"] == client.as_str()));
@@ -178,7 +174,7 @@ refusals = { 0 = \"drop\", 1 = \"reset\" }";
     assert!(ignored > counted / 5 && reset > counted / 5 && answered > counted / 5);
     let refused = crowd::tallies(rig, "refused_syn");
     assert_eq!((refused[0], refused[1]), (ignored, reset));
-    assert_eq!(watch.moved(rig, ControlCounter::Dispatched), real, "only the real client's were dispatched");
+    assert_eq!(watch.dispatched(rig), real, "only the real client's were dispatched");
     assert_eq!(crowd::filters(rig, "198.19.").len(), kept.len(), "a spoofed packet made a filter");
     let grown = resident_kib(front).saturating_sub(before.0);
     // The slow path's frames are memory once thousands of requests have been in them; SYNs would be more, whatever was kept of them.
@@ -256,7 +252,7 @@ fn floods_of_acks_and_of_handshakes_without_a_request_leave_nothing() {
     watch.until(rig, FrontCounter::HandshakeCompleted, least);
     watch.until(rig, FrontCounter::UnknownReset, least);
     watch.until(rig, FrontCounter::CookieRefused, least);
-    assert_eq!(watch.moved(rig, ControlCounter::Dispatched), served);
+    assert_eq!(watch.dispatched(rig), served);
     assert_eq!(crowd::filters(rig, "").keys().filter(|client| is_insider(client)).count(), 0);
     assert_eq!(crowd::tallies(rig, "limited"), [0; 8], "no handshake counts for its source");
     let grown = resident_kib(front).saturating_sub(before);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use dispatcher_common::{
     address::Address,
     cookie,
-    counter::{BackCounter, ControlCounter, FrontCounter},
+    counter::{BackCounter, FrontCounter},
     epoch::Epoch,
     siphash::SipKey,
     syn_options::SynOptions,
@@ -65,7 +65,7 @@ fn forged_and_expired_cookies_are_refused_with_an_exact_reset() {
         thief.expect_reset().unwrap();
     }
     watch.until(rig, FrontCounter::CookieRefused, 10);
-    assert_eq!(watch.moved(rig, ControlCounter::Dispatched), 4);
+    assert_eq!(watch.dispatched(rig), 4);
     watch.finish(rig);
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dispatcher_common::counter::{ControlCounter, FrontCounter};
 use tests::Rig;
 
 use crate::{
@@ -47,6 +48,11 @@ impl Watch {
                 running.map(|server| self.of(rig, server, counter.name())).sum()
             }
         }
+    }
+
+    /// First requests that went to a server, by the class cache or the slow path.
+    pub(crate) fn dispatched(&self, rig: &Rig) -> u64 {
+        self.moved(rig, FrontCounter::RequestQuick) + self.moved(rig, ControlCounter::Dispatched)
     }
 
     /// Waits until a counter has grown by at least `least`.
