@@ -139,6 +139,12 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
         table.row(names.into_iter().chain(costs.iter().map(|cost| Cell::from(*cost))));
     }
     section.table(table);
+    section.text(
+        "What bounds a first request by the class cache, by a profile (`perf record -e cpu-clock`) of connections in a row: three tenths of its time is the \
+         kernel's own insertion of the filter (a lock, a free element that is in no cache, 144 bytes to copy), more than two tenths the scan of the head, an \
+         eighth the look-ups in other maps; cookie, ticket, the move of the headers for it and the choice have a twentieth to a tenth each. The same request \
+         to the slow path takes more than half as long up to the redirect, and some microseconds behind it.",
+    );
     for (name, most_ns) in [(KNOWN, MOST_KNOWN), (ANSWERED_SYN, MOST_SYN), (QUICK, MOST_QUICK)] {
         let worst = |place: usize| {
             let of_kind = cases().zip(&costs).filter(|((kind, _), _)| kind.name == name);
