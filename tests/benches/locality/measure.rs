@@ -21,7 +21,7 @@ pub(crate) const SLOW_ORIGIN_TIME: Duration = Duration::from_millis(90);
 pub(crate) const CLIENTS: usize = 64;
 
 /// How long they do: until caches and policies have settled, at first and with a slow server, and to be counted.
-pub(crate) const SETTLING: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
+pub(crate) const SETTLING: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(12)];
 pub(crate) const COUNTED: Duration = Duration::from_millis(1500);
 
 /// Requests a second while latencies are measured: half of what the servers can do.
