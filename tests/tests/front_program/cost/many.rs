@@ -22,7 +22,8 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
     section.text(
         "**Known flows among many**: every packet is of another flow, in an order without a pattern, both programs in turn. The \
          bare rewriter (C, clang) looks up the flow (16 bytes) and its server's addresses, writes twelve bytes and sends: no \
-         counters, no clock, no state of the flow.",
+         counters, no clock, no state of the flow. What bounds it: an entry of the rewriter has 72 bytes, 9 MB for 131 072 flows; one of ours 192, \
+         25 MB, of which a segment reads two cache lines and writes one. Caches hold less of that; where they hold neither, the two are close.",
     );
     let mut table = Table::new(
         "flows",
