@@ -65,7 +65,8 @@ const REMARKS: &str = "Ours has the defaults of its configuration. HAProxy share
     200 reasonable. The factor bounds a server's requests in flight, of which there are few when servers are quick, so some requests always \
     spill over to servers that have not cached their objects: a small factor costs hits, a large one leaves more to a slow server. Ours moves \
     weights instead, by the service times that servers report, a little at the end of every window of 2048 requests; what still misses are \
-    objects that have just changed their home.";
+    objects that have just changed their home. As long as those are more than one in a hundred, p99 is what a miss takes, and no balancer's can be \
+    much lower; below that it falls to what a hit takes.";
 
 fn table(measured: &[Measured]) -> Table {
     let mut table = Table::new(
