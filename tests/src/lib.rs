@@ -4,6 +4,7 @@
 //!
 //! This library loads no eBPF object of the project: it runs the `dispatcher` binary like an operator would.
 
+mod chosen;
 pub mod content;
 mod cpu_time;
 mod delay;
@@ -33,6 +34,7 @@ pub mod wire;
 mod wiring;
 mod wrk;
 
+pub use chosen::chosen;
 pub use cpu_time::CpuTime;
 pub use haproxy::HaproxyOptions;
 pub use host::Host;

@@ -54,12 +54,7 @@ impl Contender {
 
     /// DISPATCHER_CONTENDERS takes some of them, by their numbers from 0.
     pub(crate) fn chosen() -> Vec<Self> {
-        let chosen = std::env::var("DISPATCHER_CONTENDERS").ok();
-        let named = |text: &String, index: usize| text.split(',').any(|one| one == index.to_string());
-        let all = Self::ALL.into_iter().enumerate();
-        all.filter(|(index, _)| chosen.as_ref().is_none_or(|text| named(text, *index)))
-            .map(|(_, one)| one)
-            .collect()
+        tests::chosen("DISPATCHER_CONTENDERS", Self::ALL)
     }
 
     const fn instance(self) -> &'static str {

@@ -14,12 +14,7 @@ impl Case {
 
     /// DISPATCHER_CASES takes some of them, by their numbers from 0.
     pub(crate) fn chosen() -> Vec<Self> {
-        let chosen = std::env::var("DISPATCHER_CASES").ok();
-        let named = |text: &String, index: usize| text.split(',').any(|one| one == index.to_string());
-        let all = Self::ALL.into_iter().enumerate();
-        all.filter(|(index, _)| chosen.as_ref().is_none_or(|text| named(text, *index)))
-            .map(|(_, case)| case)
-            .collect()
+        tests::chosen("DISPATCHER_CASES", Self::ALL)
     }
 
     pub(crate) const fn name(self) -> &'static str {

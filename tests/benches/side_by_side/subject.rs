@@ -35,12 +35,7 @@ impl Subject {
 
     /// DISPATCHER_SUBJECTS takes some of them, by their numbers from 0.
     pub(crate) fn chosen() -> Vec<Self> {
-        let chosen = std::env::var("DISPATCHER_SUBJECTS").ok();
-        let named = |text: &String, index: usize| text.split(',').any(|one| one == index.to_string());
-        let all = Self::ALL.into_iter().enumerate();
-        all.filter(|(index, _)| chosen.as_ref().is_none_or(|text| named(text, *index)))
-            .map(|(_, subject)| subject)
-            .collect()
+        tests::chosen("DISPATCHER_SUBJECTS", Self::ALL)
     }
 
     pub(crate) const fn name(self) -> &'static str {
