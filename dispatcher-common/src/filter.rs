@@ -70,6 +70,55 @@ pub mod flag {
     pub const SYN_NOTED: u8 = 1;
     /// The client has had response bytes: a copy of the hand-off's segment needs no ticket any more.
     pub const RESPONDED: u8 = 1 << 1;
+    /// Where the next request may start is known: [`Filter::boundary`](super::Filter::boundary).
+    pub const FOLLOWED: u8 = 1 << 2;
+    /// The request that starts at `boundary` is with the slow path; not together with [`FOLLOWED`].
+    pub const ASKED: u8 = 1 << 3;
+    /// `handoff_seq` is not of a hand-off but of a further request, sent with a books or move ticket.
+    pub const FURTHER: u8 = 1 << 4;
+    /// That ticket was a move ticket to [`Filter::move_to`](super::Filter::move_to), and nobody has said yet that the connection
+    /// was released. Only together with [`FURTHER`].
+    pub const MOVING: u8 = 1 << 5;
+}
+
+/// Why it is not known where the next request of a flow may start: the flow stays where it is.
+pub mod opaque {
+    /// It is known, or nobody wants to know.
+    pub const NOT: u8 = 0;
+    /// A body in chunks.
+    pub const CHUNKED: u8 = 1;
+    /// `Upgrade` or `CONNECT`: what follows may not be HTTP.
+    pub const UPGRADE: u8 = 2;
+    /// `Expect`: whether the body comes depends on the response.
+    pub const EXPECT: u8 = 3;
+    /// A further request's head that is not whole in its first segment.
+    pub const SPLIT: u8 = 4;
+    /// A request that begins in the middle of a segment, after the end of another one's body.
+    pub const STRADDLED: u8 = 5;
+    /// Not a request head that we understand.
+    pub const MALFORMED: u8 = 6;
+    /// A body of 2 GiB or more.
+    pub const LONG_BODY: u8 = 7;
+    /// The class was not known and no control plane listened.
+    pub const UNHEARD: u8 = 8;
+
+    /// All reasons, with their names in listings and metrics.
+    pub const NAMES: [(u8, &str); 8] = [
+        (CHUNKED, "chunked"),
+        (UPGRADE, "upgrade"),
+        (EXPECT, "expect"),
+        (SPLIT, "split_head"),
+        (STRADDLED, "straddled"),
+        (MALFORMED, "malformed"),
+        (LONG_BODY, "long_body"),
+        (UNHEARD, "unheard"),
+    ];
+
+    /// Name of a reason for people, if there is one.
+    #[must_use]
+    pub fn name(reason: u8) -> Option<&'static str> {
+        NAMES.iter().find(|(code, _)| *code == reason).map(|(_, name)| *name)
+    }
 }
 
 /// The entry of an admitted flow. Times are nanoseconds of the kernel's coarse monotonic clock, numbers of TCP are in host byte
@@ -106,9 +155,10 @@ pub struct Filter {
     pub request_ack: u32,
     /// Sequence number after the latest data: where a RST to the server belongs.
     pub next_seq: u32,
-    /// Sequence number of the first request byte; a segment that starts there needs a ticket.
+    /// Sequence number of the latest segment that was sent with a ticket, the hand-off or a further request: one that starts
+    /// there needs a ticket again.
     pub handoff_seq: u32,
-    /// Acknowledgement number of the handshake (cookie + 1).
+    /// Its acknowledgement number; of a new connection's that of the handshake (cookie + 1).
     pub handoff_ack: u32,
     /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`].
     pub noted_isn: u32,
@@ -119,10 +169,22 @@ pub struct Filter {
     pub requests: u32,
     /// Where frames to the client go, as its own came from.
     pub client_mac: [u8; 6],
+    /// Server that the latest move ticket names, if [`flag::MOVING`].
+    pub move_to: u16,
+    /// Sequence number at which the next request may start, if [`flag::FOLLOWED`] or [`flag::ASKED`].
+    pub boundary: u32,
+    /// How often the connection went to another server.
+    pub moves: u32,
+    /// Requests for another server that stayed, because their server was not free.
+    pub kept_busy: u32,
+    /// One of [`opaque`].
+    pub opaque: u8,
+    /// Number of the latest request with a ticket, as in [`crate::ticket::Ticket::number`].
+    pub number: u8,
     /// Kept zero.
     pub reserved: [u8; 6],
     /// Kept zero.
-    pub padding: [u64; 3],
+    pub padding: u64,
 }
 
 /// Bytes that the kernel's hash map has before the key of an entry (`struct htab_elem`, Linux 6.9 to 6.18).

@@ -41,6 +41,10 @@ pub mod phase {
     pub const ANSWERED: u8 = 2;
     /// The connection has ended; the entry stays for a while to know a replayed ticket.
     pub const CLOSED: u8 = 3;
+    /// The connection is to be released: its socket was free and is being retired; see [`crate::per_request`].
+    pub const RETIRING: u8 = 4;
+    /// The connection was released, another server has it.
+    pub const RELEASED: u8 = 5;
 
     /// Name of a phase for people.
     #[must_use]
@@ -49,10 +53,28 @@ pub mod phase {
             WAITING => "waiting",
             ANSWERED => "answered",
             CLOSED => "closed",
+            RETIRING => "retiring",
+            RELEASED => "released",
             _ => "unknown",
         }
     }
 }
+
+/// How far a server's programs follow the responses of a connection: [`ServerFlow::framing`].
+pub mod framing {
+    /// Not at all: the front-end does not follow the requests.
+    pub const OFF: u8 = 0;
+    /// A response's head begins at [`ServerFlow::next_at`](super::ServerFlow::next_at): if as much was sent, all responses are
+    /// complete of which the head was seen.
+    pub const HEAD: u8 = 1;
+    /// A chunk begins there (RFC 9112 section 7.1).
+    pub const CHUNK: u8 = 2;
+    /// Where the response ends cannot be told, so the connection is never free again.
+    pub const LOST: u8 = 3;
+}
+
+/// Requests under way on one connection of which the class is remembered.
+pub const CLASSES_REMEMBERED: usize = 8;
 
 /// A flow that a server was handed. Times are nanoseconds of the server's coarse monotonic clock.
 #[repr(C)]
@@ -71,9 +93,27 @@ pub struct ServerFlow {
     pub phase: u8,
     /// 1 once the server's socket has sent anything, else 0.
     pub responded: u8,
+    /// Sequence number of the server where its next response head or chunk begins; see [`framing`].
+    pub next_at: u32,
+    /// Sequence number of the segment for which the connection was, or is to be, released: [`phase::RETIRING`] and
+    /// [`phase::RELEASED`].
+    pub release_seq: u32,
+    /// Which of the requests under way are `HEAD`, by number modulo 32: their responses have no body.
+    pub heads: u32,
+    /// One of [`framing`].
+    pub framing: u8,
+    /// Number after the latest request that arrived with a ticket.
+    pub arrived: u8,
+    /// Number of the request whose response's head comes next.
+    pub answered: u8,
+    pub reserved: u8,
+    /// Classes of the requests under way, by number modulo [`CLASSES_REMEMBERED`].
+    pub classes: [u16; CLASSES_REMEMBERED],
+    /// Sequence numbers of earlier hand-offs of this connection to this server, latest first: a late copy of one is known.
+    pub earlier: [u32; 4],
 }
 
-const _: () = assert!(size_of::<ServerFlow>() == 32);
+const _: () = assert!(size_of::<ServerFlow>() == 80);
 
 /// Requests of one class at a server, cumulative, on one CPU. Held now = arrived − answered − abandoned over all CPUs.
 #[repr(C)]

@@ -40,6 +40,8 @@ pub mod flag {
     pub const MEMBER_PORTS: u8 = 1 << 3;
     /// First requests may be dispatched by the class cache: cookies make no difference.
     pub const QUICK: u8 = 1 << 4;
+    /// Every request of a connection is dispatched, not only the first: see [`crate::per_request`].
+    pub const PER_REQUEST: u8 = 1 << 5;
 }
 
 /// What the data plane knows of a service. Eight bytes that change at once.

@@ -40,6 +40,12 @@ pub struct BackSettings {
     pub tw_rcv_nxt_offset: u32,
     /// Offset of `is_mptcp` in `struct tcp_sock`; 0 if the kernel has no MPTCP.
     pub is_mptcp_offset: u32,
+    /// Offsets of `write_seq`, `copied_seq` and `out_of_order_queue` in `struct tcp_sock`.
+    pub write_seq_offset: u32,
+    pub copied_seq_offset: u32,
+    pub out_of_order_queue_offset: u32,
+    /// Kept zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<BackSettings>() == 32);
+const _: () = assert!(size_of::<BackSettings>() == 48);

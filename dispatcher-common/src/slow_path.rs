@@ -13,6 +13,13 @@ pub mod kind {
     pub const RETICKET: u8 = 4;
     /// A request on a kept connection that is refused while its service is overloaded.
     pub const KEPT: u8 = 5;
+    /// A further request of a connection: it starts at the filter's boundary, and this packet has set `filter::flag::ASKED`, or
+    /// found it set.
+    pub const FURTHER: u8 = 6;
+    /// Data behind such a request, which must not overtake it.
+    pub const BEHIND: u8 = 7;
+    /// A further request again, with options that leave no room for its ticket beside them.
+    pub const FURTHER_AGAIN: u8 = 8;
 }
 
 /// The metadata.
@@ -25,9 +32,9 @@ pub struct SlowPathMeta {
     pub options: u8,
     /// Id of the data-plane service.
     pub service: u16,
-    /// For `RETICKET` and `KEPT` the server, else 0.
+    /// For `RETICKET`, `KEPT` and all kinds after it the server that has the connection, else 0.
     pub server: u16,
-    /// For `RETICKET` and `KEPT` the class, else 0.
+    /// For the same kinds the class of the latest request, else 0.
     pub class: u16,
 }
 

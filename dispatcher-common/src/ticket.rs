@@ -1,12 +1,14 @@
 //! The ticket: our TCP option on the first segment of a request, from the front-end to a server (RFC 6994 experimental option).
 //!
 //! Layout, 16 bytes: kind 253, length 16, experiment id (2); version and kind of ticket (4+4 bits), SYN options (8), priority,
-//! timestamps, epoch (3+1+4), tag bits 39..32; class (16), server (16); tag bits 31..0. The tag is a truncated SipHash over all
-//! other fields, the tuple, and the segment's sequence and acknowledgement numbers.
+//! timestamps, epoch (3+1+4), tag bits 39..32; followed (1), class (15), number (8), server (8); tag bits 31..0. The tag is a
+//! truncated SipHash over all other fields, the tuple, and the segment's sequence and acknowledgement numbers.
+//!
+//! Three kinds go from a front-end to a server, one comes back: see [`crate::per_request`].
 
 use crate::{
     epoch::Epoch,
-    limits::TICKET_LEN,
+    limits::{MAX_CLASSES, MAX_SERVERS, TICKET_LEN},
     siphash::{SipKey, hash},
     syn_options::SynOptions,
     tuple::Tuple,
@@ -19,15 +21,26 @@ pub const OPTION_KIND: u8 = 253;
 pub const EXPERIMENT_ID: u16 = 0xd15b;
 
 /// Format of this file; another version is refused.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// First four bytes of every ticket as one word, as it lies in a packet.
 pub const PREFIX: u32 = u32::from_be_bytes([OPTION_KIND, TICKET_LEN as u8, 0xd1, 0x5b]).to_be();
 
-/// Hand a new connection to a server. Further kinds are left for moving a connection between servers.
+/// Hands a connection to a server that does not have it: a new one, or one that another server has released.
 pub const KIND_HAND_OFF: u8 = 1;
 
+/// A further request of a connection for the server that has it; for its books.
+pub const KIND_BOOKS: u8 = 2;
+
+/// A further request of a connection, which [`Ticket::server`] is to answer: the server that has the connection releases it if
+/// it can, and else answers itself.
+pub const KIND_MOVE: u8 = 3;
+
+/// From a server back to the front-end: the connection was released for this request.
+pub const KIND_RELEASED: u8 = 4;
+
 const _: () = assert!(EXPERIMENT_ID == 0xd15b && TICKET_LEN == 16);
+const _: () = assert!(MAX_CLASSES <= CLASS_MASK as usize + 1 && MAX_SERVERS <= u8::MAX as usize + 1);
 
 /// A ticket as four words that lie in a packet just so, whatever the byte order of the machine.
 pub type TicketWords = [u32; 4];
@@ -43,6 +56,11 @@ pub struct Ticket {
     pub priority: u8,
     /// Whether the connection uses timestamps.
     pub timestamps: bool,
+    /// Whether the front-end follows the connection from request to request, so that the server has to follow its responses.
+    pub followed: bool,
+    /// Number of the request in its connection from 0 on, modulo 256.
+    pub number: u8,
+    /// Below [`MAX_CLASSES`].
     pub class: u16,
     /// Index of the server that the ticket is for.
     pub server: u16,
@@ -68,6 +86,8 @@ pub enum Refusal {
 }
 
 const TIMESTAMPS_BIT: u8 = 1 << 4;
+const FOLLOWED_BIT: u32 = 1 << 31;
+const CLASS_MASK: u16 = 0x7fff;
 
 impl Ticket {
     /// The option for one segment.
@@ -127,8 +147,10 @@ impl Ticket {
             options: SynOptions(second),
             priority: third >> 5,
             timestamps: third & TIMESTAMPS_BIT != 0,
-            class: (body >> 16) as u16,
-            server: body as u16,
+            followed: body & FOLLOWED_BIT != 0,
+            number: (body >> 8) as u8,
+            class: (body >> 16) as u16 & CLASS_MASK,
+            server: body as u16 & 0xff,
         }
     }
 
@@ -140,7 +162,9 @@ impl Ticket {
 
     #[inline(always)]
     fn body(&self) -> u32 {
-        ((self.class as u32) << 16 | self.server as u32).to_be()
+        let followed = if self.followed { FOLLOWED_BIT } else { 0 };
+        let class = (self.class & CLASS_MASK) as u32;
+        (followed | class << 16 | (self.number as u32) << 8 | self.server as u32 & 0xff).to_be()
     }
 }
 
@@ -171,12 +195,16 @@ mod tests {
     };
 
     fn ticket() -> impl Strategy<Value = Ticket> {
-        (any::<u8>(), 0_u8..=7, any::<bool>(), any::<u16>(), any::<u16>()).prop_map(
-            |(options, priority, timestamps, class, server)| Ticket {
-                kind: KIND_HAND_OFF,
+        let flags = (any::<bool>(), any::<bool>());
+        let numbers = (any::<u8>(), 0..MAX_CLASSES as u16, 0..MAX_SERVERS as u16);
+        (KIND_HAND_OFF..=KIND_RELEASED, any::<u8>(), 0_u8..=7, flags, numbers).prop_map(
+            |(kind, options, priority, (timestamps, followed), (number, class, server))| Ticket {
+                kind,
                 options: SynOptions(options),
                 priority,
                 timestamps,
+                followed,
+                number,
                 class,
                 server,
             },
@@ -238,12 +266,14 @@ mod tests {
             options: SynOptions(0xab),
             priority: 5,
             timestamps: true,
+            followed: true,
+            number: 3,
             class: 0x0102,
-            server: 0x0304,
+            server: 4,
         };
         let words = ticket.seal(&KEY, &Segment { tuple: &TUPLE, seq: 1, ack: 2 }, Epoch(0x17));
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        assert_eq!(bytes[..7], [253, 16, 0xd1, 0x5b, 0x11, 0xab, 0b1011_0111]);
-        assert_eq!(bytes[8..12], [1, 2, 3, 4]);
+        assert_eq!(bytes[..7], [253, 16, 0xd1, 0x5b, 0x21, 0xab, 0b1011_0111]);
+        assert_eq!(bytes[8..12], [0x81, 2, 3, 4]);
     }
 }

@@ -8,7 +8,7 @@
 use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
 use dispatcher_common::{
     counter::BackCounter,
-    server::{ClassStats, ServerFlow, phase},
+    server::{CLASSES_REMEMBERED, ClassStats, ServerFlow, framing, phase},
 };
 use dispatcher_ebpf::atomic;
 
@@ -184,6 +184,15 @@ pub(super) fn begin(segment: &Segment, class: u16) -> bool {
         class,
         phase: phase::WAITING,
         responded: 0,
+        next_at: segment.ack,
+        release_seq: 0,
+        heads: 0,
+        framing: framing::OFF,
+        arrived: 1,
+        answered: 0,
+        reserved: 0,
+        classes: [class; CLASSES_REMEMBERED],
+        earlier: [0; 4],
     };
     if FLOWS.insert(segment.flow_key(), flow, BPF_ANY as u64).is_ok() {
         arrive(class);

@@ -74,8 +74,14 @@ fn insert_pending(segment: &Segment<'_>, key: &FlowKey, options: u8, priority: u
         priority,
         flags: 0,
         client_mac,
+        move_to: 0,
+        boundary: 0,
+        moves: 0,
+        kept_busy: 0,
+        opaque: 0,
+        number: 0,
         reserved: [0; 6],
-        padding: [0; 3],
+        padding: 0,
     };
     maps::insert_filter(key, &filter)
 }

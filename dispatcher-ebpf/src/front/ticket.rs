@@ -58,6 +58,8 @@ fn seal(segment: &Segment<'_>, filter: &Filter, timestamps: bool, words: &mut Ma
         options: SynOptions(filter.options),
         priority: filter.priority,
         timestamps,
+        followed: false,
+        number: 0,
         class: filter.class,
         server: filter.server,
     };

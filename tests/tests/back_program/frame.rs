@@ -53,6 +53,8 @@ pub(crate) fn ticket(class: u16) -> Ticket {
         options: SynOptions::new(1460, Some(10), true),
         priority: 3,
         timestamps: true,
+        followed: false,
+        number: 0,
         class,
         server: 0,
     }

@@ -229,6 +229,10 @@ fn load() -> Ebpf {
         clock_offset_ns: clock::offset_ns(),
         tw_rcv_nxt_offset: types.require("sock_common", "skc_tw_rcv_nxt").unwrap(),
         is_mptcp_offset: types.member_offset("tcp_sock", "is_mptcp").unwrap_or(0),
+        write_seq_offset: types.require("tcp_sock", "write_seq").unwrap(),
+        copied_seq_offset: types.require("tcp_sock", "copied_seq").unwrap(),
+        out_of_order_queue_offset: types.require("tcp_sock", "out_of_order_queue").unwrap(),
+        reserved: 0,
     };
     let mut map: Array<_, BackSettings> = ebpf.map_mut("SETTINGS").unwrap().try_into().unwrap();
     map.set(0, settings, 0).unwrap();

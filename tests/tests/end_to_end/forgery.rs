@@ -201,6 +201,8 @@ pub(crate) fn seal(key: &SipKey, connection: &Connection, segment: &Segment, epo
         options: SynOptions::new(536, None, false),
         priority: 3,
         timestamps: false,
+        followed: false,
+        number: 0,
         class: 0,
         server: 0,
     };

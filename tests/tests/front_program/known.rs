@@ -143,6 +143,8 @@ fn ticketed(family: Family, sent: Segment, timestamps: bool) -> impl Fn(&Outcome
             options: options(),
             priority: PRIORITY,
             timestamps,
+            followed: false,
+            number: 0,
             class: CLASS,
             server: SERVER,
         };

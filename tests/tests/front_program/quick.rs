@@ -77,6 +77,8 @@ fn dispatched(family: Family, name: &'static str, segment: Segment) -> Case {
                     options: options(),
                     priority: PRIORITY,
                     timestamps: !segment.options.is_empty(),
+                    followed: false,
+                    number: 0,
                     class: CLASS,
                     server: SERVER,
                 }

@@ -182,6 +182,8 @@ impl Shared {
             options: sealing.options,
             priority: to.priority,
             timestamps: sealing.timestamps,
+            followed: false,
+            number: 0,
             class: to.class,
             server: to.server,
         };

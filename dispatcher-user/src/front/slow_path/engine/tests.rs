@@ -330,6 +330,8 @@ fn a_whole_head_goes_on_in_the_same_frame_and_the_filter_flips_after() {
             options: world.options,
             priority: 2,
             timestamps: true,
+            followed: false,
+            number: 0,
             class: 9,
             server: 7,
         };

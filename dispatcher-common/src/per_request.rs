@@ -1,0 +1,125 @@
+//! Every request of a connection to the right server: the decisions that keep it safe, shared by the programs and by the model
+//! that tests them. How it works is told in `docs/per-request.md`.
+//!
+//! The front-end follows a connection from request to request: it knows at which sequence number the next one may start. A
+//! request there that belongs to another server goes to the one that has the connection, with a move ticket. Only that server
+//! can tell whether the connection is *free*: whether all responses are complete, by their own framing, and acknowledged, and
+//! nothing is unread. Then it retires its socket, and only once the socket is gone does it send the request back, *released*, to
+//! the front-end, which hands it to the new server like a first request. So at no moment can two servers send, and whatever is
+//! lost, the client's repetition of the request goes the same way again.
+
+use crate::{
+    filter::{Filter, flag},
+    server::{ServerFlow, framing, phase},
+};
+
+/// Whether a sequence number is after another (RFC 9293 section 3.4).
+#[inline(always)]
+#[must_use]
+pub const fn is_after(number: u32, other: u32) -> bool {
+    (number.wrapping_sub(other) as i32) > 0
+}
+
+/// What data of a client is to a flow that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing new about requests: a body, a repetition, or a flow that is not followed.
+    Plain,
+    /// The next request starts here.
+    Request,
+    /// The request that is with the slow path, again.
+    Again,
+    /// It goes on behind a request that is with the slow path.
+    Behind,
+    /// The next request starts in its middle, or did so before: the flow cannot be followed any more.
+    Straddles,
+}
+
+/// What data from `seq` to before `end`, not empty, is to a flow.
+#[inline(always)]
+#[must_use]
+pub const fn data_of(filter: &Filter, seq: u32, end: u32) -> Data {
+    if filter.flags & (flag::FOLLOWED | flag::ASKED) == 0 || !is_after(end, filter.boundary) {
+        return Data::Plain;
+    }
+    let starts_there = seq == filter.boundary;
+    if filter.flags & flag::ASKED != 0 {
+        return if starts_there { Data::Again } else { Data::Behind };
+    }
+    // What was seen before cannot start anything.
+    if starts_there && !is_after(filter.next_seq, seq) { Data::Request } else { Data::Straddles }
+}
+
+/// What becomes of a request that a server has released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The server that the move ticket named has the connection from now on, and is handed this request.
+    Take,
+    /// It was handed over before, and may not have arrived: hand it over again.
+    Again,
+    /// Not the latest request of the flow, or answered already.
+    Stale,
+}
+
+/// What becomes of a request at `seq` that was released for `server`.
+#[inline(always)]
+#[must_use]
+pub const fn released(filter: &Filter, seq: u32, server: u16) -> Released {
+    if filter.handoff_seq != seq {
+        return Released::Stale;
+    }
+    if filter.flags & flag::MOVING != 0 && filter.move_to == server {
+        return Released::Take;
+    }
+    let was_handed_over = filter.flags & (flag::FURTHER | flag::RESPONDED) == 0 && filter.server == server;
+    if was_handed_over { Released::Again } else { Released::Stale }
+}
+
+/// What a server's kernel says of its socket for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// In state ESTABLISHED: neither side has closed.
+    pub is_established: bool,
+    /// The next byte that is expected.
+    pub rcv_nxt: u32,
+    /// The next byte that the server's software will read.
+    pub copied_seq: u32,
+    /// Where the next byte that the server's software writes will be.
+    pub write_seq: u32,
+    /// Whether there is nothing beyond `rcv_nxt`.
+    pub nothing_ahead: bool,
+}
+
+/// Whether a connection is free to go with a request of this number, at `seq` and acknowledging `ack`.
+///
+/// All requests before it are answered, and the last response ends exactly where the software has stopped writing, which the
+/// client has acknowledged. So nothing is on its way in either direction, and nothing will be.
+#[inline(always)]
+#[must_use]
+pub const fn is_free(flow: &ServerFlow, socket: &Socket, number: u8, seq: u32, ack: u32) -> bool {
+    flow.phase == phase::ANSWERED
+        && flow.framing == framing::HEAD
+        && flow.answered == number
+        && flow.next_at == socket.write_seq
+        && socket.is_established
+        && socket.write_seq == ack
+        && socket.rcv_nxt == seq
+        && socket.copied_seq == seq
+        && socket.nothing_ahead
+}
+
+/// Whether a segment is the one for which a connection was released, or is to be: only with the same acknowledgement may it be
+/// handed over, or the next server would go on at the wrong place.
+#[inline(always)]
+#[must_use]
+pub const fn is_release(flow: &ServerFlow, seq: u32, ack: u32) -> bool {
+    flow.release_seq == seq && flow.next_at == ack
+}
+
+/// Whether a hand-off at `seq` was here before, and the connection went on since.
+#[inline(always)]
+#[must_use]
+pub const fn was_here(flow: &ServerFlow, seq: u32) -> bool {
+    let [a, b, c, d] = flow.earlier;
+    seq == a || seq == b || seq == c || seq == d
+}
