@@ -50,6 +50,16 @@ pub const fn data_of(filter: &Filter, seq: u32, end: u32) -> Data {
     if starts_there && !is_after(filter.next_seq, seq) { Data::Request } else { Data::Straddles }
 }
 
+/// Whether the latest request that was sent with a ticket needs it no more, so that a further one may have the next ticket.
+///
+/// Until the client has the first of its response, its repetition must go with a ticket again, and its release, if it moves, is still
+/// to be known. What begins before is sent without a ticket to the server that has the connection, and is answered behind it.
+#[inline(always)]
+#[must_use]
+pub const fn is_settled(filter: &Filter) -> bool {
+    filter.flags & flag::RESPONDED != 0
+}
+
 /// What becomes of a request that a server has released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
@@ -62,17 +72,21 @@ pub enum Released {
 }
 
 /// What becomes of a request at `seq` that was released for `server`.
+///
+/// Only the latest request with a ticket counts, as long as it has no response, and only for the server that its ticket named: of a
+/// books ticket the one that has the connection, which released it when an earlier ticket of the same request told it to. While
+/// the slow path is asked, nothing changes hands: it is about to write the whole filter, and the client repeats the request.
 #[inline(always)]
 #[must_use]
 pub const fn released(filter: &Filter, seq: u32, server: u16) -> Released {
-    if filter.handoff_seq != seq {
+    if filter.handoff_seq != seq || filter.flags & (flag::ASKED | flag::RESPONDED) != 0 {
         return Released::Stale;
     }
-    if filter.flags & flag::MOVING != 0 && filter.move_to == server {
-        return Released::Take;
+    let named = if filter.flags & flag::MOVING != 0 { filter.move_to } else { filter.server };
+    if named != server {
+        return Released::Stale;
     }
-    let was_handed_over = filter.flags & (flag::FURTHER | flag::RESPONDED) == 0 && filter.server == server;
-    if was_handed_over { Released::Again } else { Released::Stale }
+    if filter.flags & flag::FURTHER != 0 { Released::Take } else { Released::Again }
 }
 
 /// What a server's kernel says of its socket for a connection.

@@ -1,0 +1,149 @@
+//! The front-end's slow path: takes frames one by one, some time after the program gave them away, and writes filters some time after
+//! it has sent the frames.
+
+use dispatcher_common::{
+    filter::{Filter, flag, state},
+    slow_path::kind,
+    ticket::KIND_HAND_OFF,
+};
+
+use crate::{
+    front_end::{FrontEnd, Sent, forward, note_ack, note_data, note_request, send_request, send_with_ticket},
+    mutation::Mutation,
+    segment::{Segment, Survey, survey},
+    world::{Context, Event},
+};
+
+/// A filter that is to be written.
+#[derive(Clone, Debug)]
+pub(crate) enum Update {
+    /// Of a first request that was handed off.
+    Insert(Filter),
+    /// Of a further request that was sent.
+    Further(Box<Further>),
+}
+
+/// What was done with a further request.
+#[derive(Clone, Debug)]
+pub(crate) struct Further {
+    segment: Segment,
+    ticket: Sent,
+    requests: u32,
+    boundary: Result<u32, u8>,
+    /// The filter as it was read.
+    read: Filter,
+}
+
+impl FrontEnd {
+    /// Takes the next frame.
+    pub(crate) fn slow_path(&mut self, ctx: &mut Context) {
+        let Some((kind, segment)) = self.queue.pop_front() else { return };
+        let Some(filter) = self.filter else { return };
+        match kind {
+            kind::FIRST | kind::AGAIN => self.first(filter, segment, ctx),
+            kind::LATER => self.later(filter, segment, ctx),
+            kind::FURTHER => self.further(filter, segment, ctx),
+            _ => self.behind(filter, segment, ctx),
+        }
+    }
+
+    fn first(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
+        if segment.seq != filter.handoff_seq {
+            return;
+        }
+        let known = self.sent_first().or_else(|| (filter.state != state::PENDING).then_some(filter));
+        if let Some(known) = known {
+            if known.handoff_ack == segment.acknowledged() {
+                send_with_ticket(&known, segment, KIND_HAND_OFF, known.server, 0, ctx);
+            }
+            return;
+        }
+        let server = self.choose(ctx);
+        let state = if segment.fin { state::CLOSING } else { state::ESTABLISHED };
+        let filter = self.first_filter(&segment, server, state);
+        send_with_ticket(&filter, segment, KIND_HAND_OFF, server, 0, ctx);
+        self.update(Update::Insert(filter), ctx);
+    }
+
+    /// The filter of a first request that was sent and is not written yet.
+    fn sent_first(&self) -> Option<Filter> {
+        self.updates.iter().find_map(|update| match update {
+            Update::Insert(filter) => Some(*filter),
+            Update::Further(_) => None,
+        })
+    }
+
+    fn later(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
+        let to = self.sent_first().or_else(|| (filter.state != state::PENDING).then_some(filter));
+        if let Some(to) = to {
+            forward(&to, segment, ctx);
+        }
+    }
+
+    fn further(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
+        let is_dealt_with = self.updates.iter().any(|update| match update {
+            Update::Further(further) => further.segment.seq == segment.seq,
+            Update::Insert(_) => false,
+        });
+        if is_dealt_with || filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
+            return forward(&filter, segment, ctx);
+        }
+        let Survey { requests, next } = survey(&segment.data);
+        let is_understood = segment.data.first().is_some_and(|byte| usize::from(byte.head) <= segment.data.len());
+        let ticket = if is_understood {
+            let chosen = self.choose(ctx);
+            send_request(&filter, segment.clone(), chosen, ctx)
+        } else {
+            forward(&filter, segment.clone(), ctx);
+            None
+        };
+        let boundary = next.map(|offset| segment.seq.wrapping_add(offset));
+        let further = Further { segment, ticket, requests, boundary, read: filter };
+        self.update(Update::Further(Box::new(further)), ctx);
+    }
+
+    /// Data behind a request that is, or was, with the slow path.
+    fn behind(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
+        forward(&filter, segment, ctx);
+    }
+
+    fn update(&mut self, update: Update, ctx: &mut Context) {
+        self.updates.push(update);
+        let delay = ctx.random.between(1, self.slow_ticks);
+        ctx.after(delay, Event::Flush);
+    }
+
+    /// Writes the filters.
+    pub(crate) fn flush(&mut self, ctx: &mut Context) {
+        for update in std::mem::take(&mut self.updates) {
+            match update {
+                Update::Insert(filter) => self.insert(filter),
+                Update::Further(further) => self.write(&further, ctx),
+            }
+        }
+    }
+
+    /// Unless a new connection has replaced the pending filter.
+    fn insert(&mut self, filter: Filter) {
+        let is_pending = |old: &Filter| old.state == state::PENDING && old.handoff_seq == filter.handoff_seq;
+        if let Some(old) = self.filter.as_mut().filter(|old| is_pending(old)) {
+            let syn = old.flags & flag::SYN_NOTED;
+            *old = Filter { flags: filter.flags | syn, noted_isn: old.noted_isn, ..filter };
+        }
+    }
+
+    fn write(&mut self, further: &Further, ctx: &mut Context) {
+        let Further { segment, ticket, requests, boundary, read } = further;
+        let Some(filter) = &mut self.filter else { return };
+        if filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
+            return;
+        }
+        if ctx.mutation == Mutation::TakeWhileAsked {
+            // What the program has changed since is lost.
+            *filter = *read;
+        }
+        note_ack(filter, segment);
+        note_request(filter, segment, *ticket, *requests, *boundary, ctx);
+        note_data(filter, segment);
+    }
+}
