@@ -60,11 +60,25 @@ pub const fn is_settled(filter: &Filter) -> bool {
     filter.flags & flag::RESPONDED != 0
 }
 
+/// Whether data at `seq` is the latest request with a ticket again, which has no response yet and so may never have arrived.
+///
+/// A hand-off goes again only with the acknowledgement that it had: a server that missed it would begin at another place.
+#[inline(always)]
+#[must_use]
+pub const fn needs_ticket(filter: &Filter, seq: u32, ack: u32) -> bool {
+    !is_settled(filter)
+        && seq == filter.handoff_seq
+        && (filter.flags & flag::FURTHER != 0 || ack == filter.handoff_ack)
+}
+
 /// What becomes of a request that a server has released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
     /// The server that the move ticket named has the connection from now on, and is handed this request.
     Take,
+    /// The same, but the request is not sent on: the slow path has a request of the flow, and may be about to write a filter that
+    /// it read before. Then that server does not know of the connection yet, and the client's repetition goes the whole way again.
+    TakeUnsent,
     /// It was handed over before, and may not have arrived: hand it over again.
     Again,
     /// Not the latest request of the flow, or answered already.
@@ -74,19 +88,23 @@ pub enum Released {
 /// What becomes of a request at `seq` that was released for `server`.
 ///
 /// Only the latest request with a ticket counts, as long as it has no response, and only for the server that its ticket named: of a
-/// books ticket the one that has the connection, which released it when an earlier ticket of the same request told it to. While
-/// the slow path is asked, nothing changes hands: it is about to write the whole filter, and the client repeats the request.
+/// books ticket the one that has the connection, which released it when an earlier ticket of the same request told it to.
 #[inline(always)]
 #[must_use]
 pub const fn released(filter: &Filter, seq: u32, server: u16) -> Released {
-    if filter.handoff_seq != seq || filter.flags & (flag::ASKED | flag::RESPONDED) != 0 {
+    if filter.handoff_seq != seq || filter.flags & flag::RESPONDED != 0 {
         return Released::Stale;
     }
     let named = if filter.flags & flag::MOVING != 0 { filter.move_to } else { filter.server };
     if named != server {
         return Released::Stale;
     }
-    if filter.flags & flag::FURTHER != 0 { Released::Take } else { Released::Again }
+    match (filter.flags & flag::FURTHER != 0, filter.flags & flag::ASKED != 0) {
+        (true, false) => Released::Take,
+        (true, true) => Released::TakeUnsent,
+        (false, false) => Released::Again,
+        (false, true) => Released::Stale,
+    }
 }
 
 /// What a server's kernel says of its socket for a connection.

@@ -344,7 +344,7 @@ fn habits(ctx: &mut Context) -> Habits {
         depth: if deep { random.between(2, 16) as u16 } else { 1 },
         room: random.between(16, 200) as u32,
         ack_delay_ticks: random.between(0, 20),
-        pause_ticks: random.between(2, 60),
+        pause_ticks: 8 + random.between(0, 1) * random.between(0, 60),
         body_per_mille: now_and_then(random, 500),
         chunked_per_mille: now_and_then(random, 50),
         joined_per_mille: now_and_then(random, 500),

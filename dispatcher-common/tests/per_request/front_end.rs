@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use dispatcher_common::{
     choice::spread,
     filter::{Filter, flag, opaque, state},
-    per_request::{Data, Released, data_of, is_after, is_settled, released},
+    per_request::{Data, Released, data_of, is_after, is_settled, needs_ticket, released},
     slow_path::kind,
     syn_options::SynOptions,
     ticket::{KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, KIND_RELEASED, Ticket},
@@ -109,18 +109,14 @@ impl FrontEnd {
 
     fn take_released(&mut self, mut segment: Segment, ticket: Ticket, ctx: &mut Context) {
         let Some(filter) = &mut self.filter else { return };
-        let mut decision = match ctx.mutation {
-            Mutation::TakeWhileAsked => {
-                let asked = filter.flags & flag::ASKED;
-                released(&Filter { flags: filter.flags & !asked, ..*filter }, segment.seq, ticket.server)
-            }
-            _ => released(filter, segment.seq, ticket.server),
+        let mut decision = released(filter, segment.seq, ticket.server);
+        decision = match (ctx.mutation, decision) {
+            (Mutation::TakeStale, Released::Stale) => Released::Take,
+            (Mutation::TakeWhileAsked, Released::TakeUnsent) => Released::Take,
+            _ => decision,
         };
-        if ctx.mutation == Mutation::TakeStale && decision == Released::Stale {
-            decision = Released::Take;
-        }
         match decision {
-            Released::Take => {
+            Released::Take | Released::TakeUnsent => {
                 ctx.ledger.moves += 1;
                 filter.server = ticket.server;
                 filter.flags &= !(flag::FURTHER | flag::MOVING);
@@ -129,6 +125,9 @@ impl FrontEnd {
             }
             Released::Again => {}
             Released::Stale => return,
+        }
+        if decision == Released::TakeUnsent {
+            return;
         }
         ctx.trace.note(ctx.now, "hands over to", ticket.server.into(), segment.seq);
         segment.ticket = Some(Ticket { kind: KIND_HAND_OFF, followed: true, ..ticket });
@@ -285,15 +284,18 @@ impl FrontEnd {
         if segment.data.is_empty() {
             return forward(filter, segment, ctx);
         }
-        if is_repeated(filter, &segment) {
+        let data = data_of(filter, segment.seq, segment.end());
+        if data == Data::Straddles {
+            make_opaque(filter, opaque::STRADDLED, ctx);
+        }
+        if needs_ticket(filter, segment.seq, segment.acknowledged()) {
             return repeat(filter, segment, ctx);
         }
-        match data_of(filter, segment.seq, segment.end()) {
-            Data::Plain => {}
+        match data {
+            Data::Plain | Data::Straddles => {}
             Data::Request => return self.request(segment, ctx),
             Data::Again => return self.ask_again(kind::FURTHER, segment, ctx),
             Data::Behind => return self.ask_again(kind::BEHIND, segment, ctx),
-            Data::Straddles => make_opaque(filter, opaque::STRADDLED, ctx),
         }
         note_data(filter, &segment);
         forward(filter, segment, ctx);
@@ -338,14 +340,8 @@ fn is_one_head(segment: &Segment) -> bool {
     segment.data.first().is_some_and(|byte| byte.head == byte.total && usize::from(byte.head) == segment.data.len())
 }
 
-/// Whether the latest request with a ticket comes again without having had a response.
-fn is_repeated(filter: &Filter, segment: &Segment) -> bool {
-    filter.flags & flag::RESPONDED == 0
-        && segment.seq == filter.handoff_seq
-        && (filter.flags & flag::FURTHER != 0 || segment.ack == Some(filter.handoff_ack))
-}
-
-fn repeat(filter: &mut Filter, segment: Segment, ctx: &mut Context) {
+/// Sends the latest request with a ticket again.
+pub(crate) fn repeat(filter: &mut Filter, segment: Segment, ctx: &mut Context) {
     let (kind, server) = match filter.flags & (flag::FURTHER | flag::MOVING) {
         0 => (KIND_HAND_OFF, filter.server),
         flag::FURTHER => (KIND_BOOKS, filter.server),

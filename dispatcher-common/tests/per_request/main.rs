@@ -27,7 +27,7 @@ use crate::{ledger::Ledger, mutation::Mutation, world::World};
 const STEPS: u64 = 2_500_000;
 
 /// Steps within which a wrong rule must show.
-const MUTATION_STEPS: u64 = 4_000_000;
+const MUTATION_STEPS: u64 = 20_000_000;
 
 fn from_env(name: &str, default: u64) -> u64 {
     env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))

@@ -25,13 +25,20 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(servers: usize, random: &mut Random) -> Self {
+    pub(crate) fn new(servers: usize, wild_per_mille: u64, random: &mut Random) -> Self {
+        // In some worlds nearly everything comes twice and late, which shows what a late copy can do.
+        let is_wild = random.hits(wild_per_mille);
+        let (copied_per_mille, late_per_mille) = if is_wild {
+            (500, 500)
+        } else {
+            (random.between(0, 1) * random.between(0, 300), random.between(0, 1) * random.between(0, 300))
+        };
         Self {
             servers,
             latest: vec![0; 2 + 3 * servers],
             lost_per_mille: random.between(0, 1) * random.between(0, 150),
-            copied_per_mille: random.between(0, 1) * random.between(0, 400),
-            late_per_mille: random.between(0, 1) * random.between(0, 400),
+            copied_per_mille,
+            late_per_mille,
             delay_ticks: random.between(1, 6),
             late_ticks: random.between(5, 120),
         }

@@ -58,7 +58,7 @@ impl Server {
             flow: None,
             socket: None,
             accepted: 0,
-            call_ticks: random.between(0, 1) * random.between(1, 40),
+            call_ticks: random.between(0, 1) * random.between(1, 60),
             queue_ticks: random.between(1, 12),
             lost_reset_per_mille: random.between(0, 1) * random.between(0, 100),
         }

@@ -2,14 +2,17 @@
 //! it has sent the frames.
 
 use dispatcher_common::{
-    filter::{Filter, flag, state},
+    filter::{Filter, flag, opaque, state},
+    per_request::{Data, data_of, needs_ticket},
     slow_path::kind,
     ticket::KIND_HAND_OFF,
 };
 
 use crate::{
-    front_end::{FrontEnd, Sent, forward, note_ack, note_data, note_request, send_request, send_with_ticket},
-    mutation::Mutation,
+    front_end::{
+        FrontEnd, Sent, forward, make_opaque, note_ack, note_data, note_request, repeat, send_request,
+        send_with_ticket,
+    },
     segment::{Segment, Survey, survey},
     world::{Context, Event},
 };
@@ -30,8 +33,8 @@ pub(crate) struct Further {
     ticket: Sent,
     requests: u32,
     boundary: Result<u32, u8>,
-    /// The filter as it was read.
-    read: Filter,
+    /// The filter as it was read again for the writing.
+    read: Option<Filter>,
 }
 
 impl FrontEnd {
@@ -86,7 +89,7 @@ impl FrontEnd {
             Update::Insert(_) => false,
         });
         if is_dealt_with || filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
-            return forward(&filter, segment, ctx);
+            return self.go_along(segment, ctx);
         }
         let Survey { requests, next } = survey(&segment.data);
         let is_understood = segment.data.first().is_some_and(|byte| usize::from(byte.head) <= segment.data.len());
@@ -98,13 +101,36 @@ impl FrontEnd {
             None
         };
         let boundary = next.map(|offset| segment.seq.wrapping_add(offset));
-        let further = Further { segment, ticket, requests, boundary, read: filter };
+        let further = Further { segment, ticket, requests, boundary, read: None };
         self.update(Update::Further(Box::new(further)), ctx);
     }
 
     /// Data behind a request that is, or was, with the slow path.
     fn behind(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
-        forward(&filter, segment, ctx);
+        if filter.flags & flag::ASKED != 0 {
+            return forward(&filter, segment, ctx);
+        }
+        self.go_along(segment, ctx);
+    }
+
+    /// Data that nobody is asked about any more: sent as the program would, but without asking.
+    fn go_along(&mut self, segment: Segment, ctx: &mut Context) {
+        let Some(filter) = &mut self.filter else { return };
+        note_ack(filter, &segment);
+        if needs_ticket(filter, segment.seq, segment.acknowledged()) {
+            return repeat(filter, segment, ctx);
+        }
+        match data_of(filter, segment.seq, segment.end()) {
+            Data::Request => {
+                let Survey { requests, next } = survey(&segment.data);
+                let boundary = next.map(|offset| segment.seq.wrapping_add(offset));
+                note_request(filter, &segment, None, requests, boundary, ctx);
+            }
+            Data::Straddles => make_opaque(filter, opaque::STRADDLED, ctx),
+            Data::Plain | Data::Again | Data::Behind => {}
+        }
+        note_data(filter, &segment);
+        forward(filter, segment, ctx);
     }
 
     fn update(&mut self, update: Update, ctx: &mut Context) {
@@ -113,12 +139,18 @@ impl FrontEnd {
         ctx.after(delay, Event::Flush);
     }
 
-    /// Writes the filters.
+    /// Writes the filters: each is read again, and written a little later, with what the program has done between undone.
     pub(crate) fn flush(&mut self, ctx: &mut Context) {
         for update in std::mem::take(&mut self.updates) {
             match update {
                 Update::Insert(filter) => self.insert(filter),
-                Update::Further(further) => self.write(&further, ctx),
+                Update::Further(further) if further.read.is_some() => self.write(&further, ctx),
+                Update::Further(further) => {
+                    let read = self.filter;
+                    self.updates.push(Update::Further(Box::new(Further { read, ..*further })));
+                    let delay = ctx.random.between(0, 1) * ctx.random.between(0, self.slow_ticks);
+                    ctx.after(delay, Event::Flush);
+                }
             }
         }
     }
@@ -133,17 +165,16 @@ impl FrontEnd {
     }
 
     fn write(&mut self, further: &Further, ctx: &mut Context) {
-        let Further { segment, ticket, requests, boundary, read } = further;
-        let Some(filter) = &mut self.filter else { return };
-        if filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
+        let Further { segment, ticket, requests, boundary, read: Some(mut filter) } = further.clone() else {
+            return;
+        };
+        let is_waited_for = filter.flags & flag::ASKED != 0 && filter.boundary == segment.seq;
+        let is_same = |latest: &Filter| latest.noted_isn == filter.noted_isn;
+        if !is_waited_for || !self.filter.as_ref().is_some_and(is_same) {
             return;
         }
-        if ctx.mutation == Mutation::TakeWhileAsked {
-            // What the program has changed since is lost.
-            *filter = *read;
-        }
-        note_ack(filter, segment);
-        note_request(filter, segment, *ticket, *requests, *boundary, ctx);
-        note_data(filter, segment);
+        note_ack(&mut filter, &segment);
+        note_request(&mut filter, &segment, ticket, requests, boundary, ctx);
+        self.filter = Some(filter);
     }
 }

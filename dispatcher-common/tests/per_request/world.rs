@@ -108,7 +108,8 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Mutation) -> Self {
         let mut random = Random::new(seed);
         let servers = random.between(2, 4) as usize;
-        let network = Network::new(servers, &mut random);
+        let wild_per_mille = if mutation == Mutation::None { 150 } else { 500 };
+        let network = Network::new(servers, wild_per_mille, &mut random);
         let mut ctx = Context {
             now: 0,
             random,
