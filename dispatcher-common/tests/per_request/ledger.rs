@@ -8,10 +8,10 @@ use std::collections::HashMap;
 pub(crate) struct Ledger {
     pub(crate) violation: Option<String>,
     executed: HashMap<(u32, u16), usize>,
-    /// Connections that a server's software, or its kernel's patience, has ended.
+    /// Connections that a server's software, or the client's, has ended of its own will.
     closed: Vec<u32>,
     progress_at: u64,
-    /// Connections that ended.
+    /// Connections that ended, which have the numbers from 1 to this.
     pub(crate) connections: u64,
     /// Of them, those that a server ended.
     pub(crate) cut: u64,
@@ -50,7 +50,7 @@ impl Ledger {
         self.executed.contains_key(&(connection, request))
     }
 
-    /// A server ends a connection of its own will.
+    /// A host ends a connection of its own will.
     pub(crate) fn close(&mut self, connection: u32) {
         if !self.was_closed(connection) {
             self.closed.push(connection);
@@ -59,6 +59,11 @@ impl Ledger {
 
     pub(crate) fn was_closed(&self, connection: u32) -> bool {
         self.closed.contains(&connection)
+    }
+
+    /// Whether the client knows nothing of a connection any more.
+    pub(crate) fn has_ended(&self, connection: u32) -> bool {
+        u64::from(connection) <= self.connections
     }
 
     pub(crate) fn progressed(&mut self, now: u64) {

@@ -354,8 +354,8 @@ impl Server {
             return;
         }
         let mut out = Vec::new();
-        if socket.is_live() && !socket.repeat(ctx.is_rough, &mut out) {
-            ctx.ledger.close(socket.connection);
+        if socket.is_live() {
+            socket.repeat(ctx.ledger.has_ended(socket.connection), &mut out);
         }
         self.finish_call(out, ctx);
     }

@@ -200,11 +200,12 @@ impl Socket {
         Segment::new(self.connection, seq, Some(self.expected()))
     }
 
-    /// Repeats what is not acknowledged, or asks whether the window is open again. Tells whether the connection still has hope.
-    pub(crate) fn repeat(&mut self, may_give_up: bool, out: &mut Vec<Segment>) -> bool {
+    /// Repeats what is not acknowledged, or asks whether the window is open again. Nobody gives up a connection that its client
+    /// still has, or a stuck one would look like one that was closed.
+    pub(crate) fn repeat(&mut self, may_give_up: bool, out: &mut Vec<Segment>) {
         if may_give_up && self.outbox.repeated() >= MOST_REPETITIONS {
             self.state = State::Dead;
-            return false;
+            return;
         }
         if let Some((seq, data, fin)) = self.outbox.again(MSS, None) {
             self.outbox.note_repetition();
@@ -215,6 +216,5 @@ impl Socket {
             // An orphan in FIN_WAIT_2 is not waited for without end.
             self.outbox.note_repetition();
         }
-        true
     }
 }
