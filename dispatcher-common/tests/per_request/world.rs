@@ -107,8 +107,13 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, mutation: Mutation) -> Self {
         let mut random = Random::new(seed);
-        let servers = random.between(2, 4) as usize;
-        let wild_per_mille = if mutation == Mutation::None { 150 } else { 500 };
+        // Wrong rules show sooner where copies are late, one of them where connections often come back.
+        let (most_servers, wild_per_mille) = match mutation {
+            Mutation::None => (4, 150),
+            Mutation::ForgetEarlier => (2, 500),
+            _ => (4, 500),
+        };
+        let servers = random.between(2, most_servers) as usize;
         let network = Network::new(servers, wild_per_mille, &mut random);
         let mut ctx = Context {
             now: 0,
