@@ -183,8 +183,10 @@ pub struct Filter {
     pub number: u8,
     /// Kept zero.
     pub reserved: [u8; 6],
+    /// Sequence number of the connection's first request byte: its ISN + 1.
+    pub first_seq: u32,
     /// Kept zero.
-    pub padding: u64,
+    pub padding: u32,
 }
 
 /// Bytes that the kernel's hash map has before the key of an entry (`struct htab_elem`, Linux 6.9 to 6.18).

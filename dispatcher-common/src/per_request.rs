@@ -155,3 +155,77 @@ pub const fn was_here(flow: &ServerFlow, seq: u32) -> bool {
     let [a, b, c, d] = flow.earlier;
     seq == a || seq == b || seq == c || seq == d
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEQ: u32 = 700;
+    const ACK: u32 = 90;
+
+    /// The filter of a flow at server 1 whose latest request was sent with a move ticket to server 2.
+    fn moving() -> Filter {
+        Filter {
+            server: 1,
+            move_to: 2,
+            handoff_seq: SEQ,
+            handoff_ack: ACK,
+            flags: flag::FOLLOWED | flag::FURTHER | flag::MOVING,
+            ..Filter::default()
+        }
+    }
+
+    fn with_flags(flags: u8) -> Filter {
+        Filter { flags, ..moving() }
+    }
+
+    #[test]
+    fn a_request_is_released_to_the_server_that_its_latest_ticket_named() {
+        assert_eq!(released(&moving(), SEQ, 2), Released::Take);
+        assert_eq!(released(&moving(), SEQ, 1), Released::Stale);
+        assert_eq!(released(&moving(), SEQ + 1, 2), Released::Stale);
+        let booked = with_flags(flag::FOLLOWED | flag::FURTHER);
+        assert_eq!(released(&booked, SEQ, 1), Released::Take);
+        assert_eq!(released(&booked, SEQ, 2), Released::Stale);
+    }
+
+    #[test]
+    fn what_was_handed_over_is_handed_over_again_until_it_is_answered() {
+        let handed_over = with_flags(flag::FOLLOWED);
+        assert_eq!(released(&handed_over, SEQ, 1), Released::Again);
+        assert_eq!(released(&with_flags(flag::FOLLOWED | flag::RESPONDED), SEQ, 1), Released::Stale);
+        assert_eq!(released(&with_flags(moving().flags | flag::RESPONDED), SEQ, 2), Released::Stale);
+    }
+
+    #[test]
+    fn nothing_is_sent_on_while_the_slow_path_is_about_to_write() {
+        let asked = flag::ASKED | flag::FURTHER | flag::MOVING;
+        assert_eq!(released(&with_flags(asked), SEQ, 2), Released::TakeUnsent);
+        assert_eq!(released(&with_flags(flag::ASKED), SEQ, 1), Released::Stale);
+    }
+
+    #[test]
+    fn a_repetition_needs_its_ticket_until_the_client_has_a_response() {
+        assert!(needs_ticket(&moving(), SEQ, ACK));
+        assert!(needs_ticket(&moving(), SEQ, ACK - 1));
+        assert!(!needs_ticket(&moving(), SEQ + 1, ACK));
+        assert!(!needs_ticket(&with_flags(moving().flags | flag::RESPONDED), SEQ, ACK));
+        let handed_over = with_flags(flag::FOLLOWED);
+        assert!(needs_ticket(&handed_over, SEQ, ACK));
+        assert!(!needs_ticket(&handed_over, SEQ, ACK - 1));
+    }
+
+    #[test]
+    fn data_starts_a_request_only_at_the_boundary_and_only_once() {
+        let filter = Filter { boundary: 4, next_seq: 4, ..with_flags(flag::FOLLOWED) };
+        assert_eq!(data_of(&filter, 4, 9), Data::Request);
+        assert_eq!(data_of(&filter, u32::MAX - 3, 4), Data::Plain);
+        assert_eq!(data_of(&filter, u32::MAX - 3, 9), Data::Straddles);
+        assert_eq!(data_of(&filter, 6, 9), Data::Straddles);
+        assert_eq!(data_of(&Filter { next_seq: 9, ..filter }, 4, 9), Data::Straddles);
+        let asked = Filter { flags: flag::ASKED, ..filter };
+        assert_eq!(data_of(&asked, 4, 9), Data::Again);
+        assert_eq!(data_of(&asked, 9, 12), Data::Behind);
+        assert_eq!(data_of(&with_flags(0), 4, 9), Data::Plain);
+    }
+}

@@ -95,9 +95,9 @@ impl FrontEnd {
     }
 
     /// A frame that comes from a server: one that it has given back.
-    pub(crate) fn from_server(&mut self, segment: Segment, ctx: &mut Context) {
+    pub(crate) fn take_back(&mut self, segment: Segment, ctx: &mut Context) {
         match segment.ticket {
-            None => self.from_client(segment, ctx),
+            None => self.receive(segment, ctx),
             Some(ticket) if ticket.kind == KIND_RELEASED => self.take_released(segment, ticket, ctx),
             Some(_) => {
                 if let Some(filter) = &self.filter {
@@ -135,7 +135,7 @@ impl FrontEnd {
     }
 
     /// A frame that comes from the client, or looks like it.
-    pub(crate) fn from_client(&mut self, segment: Segment, ctx: &mut Context) {
+    pub(crate) fn receive(&mut self, segment: Segment, ctx: &mut Context) {
         if segment.syn {
             return self.answer_syn(&segment, ctx);
         }
@@ -153,14 +153,9 @@ impl FrontEnd {
     fn answer_syn(&mut self, segment: &Segment, ctx: &mut Context) {
         let isn = segment.seq;
         if let Some(filter) = &mut self.filter {
-            let began = filter.handoff_seq == isn.wrapping_add(1)
-                || filter.flags & flag::SYN_NOTED == 0 && filter.noted_isn == isn;
-            let is_noted = if ctx.mutation == Mutation::NoteOwnSyn {
-                filter.handoff_seq != isn.wrapping_add(1)
-            } else {
-                !began
-            };
-            if is_noted {
+            let first_seq =
+                if ctx.mutation == Mutation::NoteOwnSyn { filter.handoff_seq } else { filter.first_seq };
+            if first_seq != isn.wrapping_add(1) {
                 filter.noted_isn = isn;
                 filter.flags |= flag::SYN_NOTED;
             }
@@ -249,7 +244,7 @@ impl FrontEnd {
             request_ack: segment.acknowledged(),
             last_ack: segment.acknowledged(),
             next_seq: segment.end(),
-            noted_isn: segment.seq.wrapping_sub(1),
+            first_seq: segment.seq,
             ..Filter::default()
         }
     }
@@ -337,7 +332,10 @@ impl FrontEnd {
 
 /// Whether the data is one head without a body.
 fn is_one_head(segment: &Segment) -> bool {
-    segment.data.first().is_some_and(|byte| byte.head == byte.total && usize::from(byte.head) == segment.data.len())
+    segment
+        .data
+        .first()
+        .is_some_and(|byte| byte.head == byte.total && usize::from(byte.head) == segment.data.len())
 }
 
 /// Sends the latest request with a ticket again.

@@ -384,7 +384,10 @@ impl Server {
             flow.responded = 1;
             let is_new = !segment.data.is_empty() && per_request::is_after(segment.end(), flow.next_at);
             let is_end = segment.fin || segment.rst;
-            if flow.phase == phase::RETIRING && (is_new || is_end) && ctx.mutation != Mutation::ReleaseThoughSpoilt {
+            if flow.phase == phase::RETIRING
+                && (is_new || is_end)
+                && ctx.mutation != Mutation::ReleaseThoughSpoilt
+            {
                 flow.phase = phase::CLOSED;
             }
             if flow.phase == phase::WAITING && !segment.data.is_empty() {

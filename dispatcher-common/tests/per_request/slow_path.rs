@@ -92,7 +92,8 @@ impl FrontEnd {
             return self.go_along(segment, ctx);
         }
         let Survey { requests, next } = survey(&segment.data);
-        let is_understood = segment.data.first().is_some_and(|byte| usize::from(byte.head) <= segment.data.len());
+        let is_understood =
+            segment.data.first().is_some_and(|byte| usize::from(byte.head) <= segment.data.len());
         let ticket = if is_understood {
             let chosen = self.choose(ctx);
             send_request(&filter, segment.clone(), chosen, ctx)
@@ -169,7 +170,7 @@ impl FrontEnd {
             return;
         };
         let is_waited_for = filter.flags & flag::ASKED != 0 && filter.boundary == segment.seq;
-        let is_same = |latest: &Filter| latest.noted_isn == filter.noted_isn;
+        let is_same = |latest: &Filter| latest.first_seq == filter.first_seq;
         if !is_waited_for || !self.filter.as_ref().is_some_and(is_same) {
             return;
         }

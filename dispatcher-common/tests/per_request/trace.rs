@@ -74,8 +74,21 @@ impl fmt::Display for Trace {
         for Line { at, what } in &self.0 {
             match what {
                 What::Note(what, who, number) => writeln!(out, "{at:>6} {what} {who} {number:#x}")?,
-                What::Sent { link, connection, seq, ack, len, flags: [syn, fin, rst], ticket, first, hops } => {
-                    write!(out, "{at:>6} {link:?} #{connection} seq {seq:#x}+{len} ack {ack:x?} hops {hops}")?;
+                What::Sent {
+                    link,
+                    connection,
+                    seq,
+                    ack,
+                    len,
+                    flags: [syn, fin, rst],
+                    ticket,
+                    first,
+                    hops,
+                } => {
+                    write!(
+                        out,
+                        "{at:>6} {link:?} #{connection} seq {seq:#x}+{len} ack {ack:x?} hops {hops}"
+                    )?;
                     for (is_set, name) in [(syn, " SYN"), (fin, " FIN"), (rst, " RST")] {
                         write!(out, "{}", if *is_set { name } else { "" })?;
                     }

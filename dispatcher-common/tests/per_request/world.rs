@@ -155,9 +155,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         let Self { ctx, client, front_end, servers } = self;
         match event {
-            Event::Arrive(Link::ClientToFrontEnd, segment) => front_end.from_client(segment, ctx),
+            Event::Arrive(Link::ClientToFrontEnd, segment) => front_end.receive(segment, ctx),
             Event::Arrive(Link::ToServer(server), segment) => servers[server].ingress(segment, None, ctx),
-            Event::Arrive(Link::FromServer(_), segment) => front_end.from_server(segment, ctx),
+            Event::Arrive(Link::FromServer(_), segment) => front_end.take_back(segment, ctx),
             Event::Arrive(Link::ServerToClient(_) | Link::FrontEndToClient, segment) => {
                 client.receive(&segment, ctx);
             }

@@ -81,6 +81,7 @@ fn insert_pending(segment: &Segment<'_>, key: &FlowKey, options: u8, priority: u
         opaque: 0,
         number: 0,
         reserved: [0; 6],
+        first_seq: packet.seq,
         padding: 0,
     };
     maps::insert_filter(key, &filter)
