@@ -21,6 +21,8 @@ pub mod member;
 pub mod per_request;
 #[cfg(feature = "user")]
 mod pod;
+pub mod response_scan;
+pub mod response_walk;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -29,3 +31,5 @@ pub mod slow_path;
 pub mod syn_options;
 pub mod ticket;
 pub mod tuple;
+pub mod under_way;
+pub mod words;

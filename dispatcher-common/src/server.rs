@@ -71,6 +71,18 @@ pub mod framing {
     pub const CHUNK: u8 = 2;
     /// Where the response ends cannot be told, so the connection is never free again.
     pub const LOST: u8 = 3;
+
+    /// Name for people.
+    #[must_use]
+    pub const fn name(framing: u8) -> &'static str {
+        match framing {
+            OFF => "off",
+            HEAD => "head",
+            CHUNK => "chunk",
+            LOST => "lost",
+            _ => "unknown",
+        }
+    }
 }
 
 /// Requests under way on one connection of which the class is remembered.
