@@ -1,24 +1,26 @@
-//! What is remembered and measured of flows that were handed off here: requests held, by class, and how long the first byte of
-//! a response takes.
+//! What is remembered of flows that were handed off here: the phase, and how long the first byte of a response takes.
 //!
-//! A flow waits, is answered, waits again (kept connections), and closes. A change of phase is a compare-and-swap, so that
-//! ingress and egress on two CPUs cannot both count it, and `HELD` goes up and down by the same steps. An evicted entry that
-//! waited leaves `HELD` too high; the agent corrects that from time to time.
+//! A flow waits, is answered, waits again (kept connections), and closes, or is released. A change of phase is a
+//! compare-and-swap, so that ingress and egress on two CPUs cannot both count it. Which requests of a followed flow are under way
+//! is `requests`' part of the entry, where its responses end `responses`'.
 
 use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
 use dispatcher_common::{
     counter::BackCounter,
-    server::{CLASSES_REMEMBERED, ClassStats, ServerFlow, framing, phase},
+    per_request,
+    server::{CLASSES_REMEMBERED, ServerFlow, framing, phase},
+    ticket::Ticket,
 };
 use dispatcher_ebpf::atomic;
 
 use super::{
-    maps::{self, CLASS_STATS, FLOWS, HELD},
+    maps::{self, FLOWS},
     segment::Segment,
+    stats,
 };
 
 /// Tries of a compare-and-swap; what disturbs one is a single other CPU with the same flow's segment.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 
 /// Where the phase lies in the last word of an entry: held_at_arrival, class, phase, responded.
 const PHASE_SHIFT: u32 = 48;
@@ -28,7 +30,7 @@ const _: () = assert!(core::mem::offset_of!(ServerFlow, phase) == 30);
 
 /// An entry in the map, shared with other CPUs.
 #[derive(Clone, Copy)]
-pub(super) struct Flow(*mut ServerFlow);
+pub(super) struct Flow(pub(super) *mut ServerFlow);
 
 impl Flow {
     /// The entry of a segment's flow.
@@ -42,6 +44,51 @@ impl Flow {
     pub(super) fn began_with(self, segment: &Segment) -> bool {
         // SAFETY: a map value; these two fields never change while the entry stands.
         unsafe { (*self.0).handoff_seq == segment.seq && (*self.0).handoff_ack == segment.ack }
+    }
+
+    /// Whether this segment handed the flow off to here before another server had it.
+    #[inline(always)]
+    pub(super) fn was_here(self, segment: &Segment) -> bool {
+        // SAFETY: a map value; the field never changes while the entry stands.
+        per_request::was_here(unsafe { &*self.0 }, segment.seq)
+    }
+
+    /// Whether this is the segment for which the flow is released.
+    #[inline(always)]
+    pub(super) fn is_release(self, segment: &Segment) -> bool {
+        // SAFETY: a map value; both fields stand still while the phase says that they matter.
+        per_request::is_release(unsafe { &*self.0 }, segment.seq, segment.ack)
+    }
+
+    /// Whether the flow may go with a segment's request.
+    #[inline(always)]
+    pub(super) fn is_free(self, socket: &per_request::Socket, number: u8, segment: &Segment) -> bool {
+        // SAFETY: a map value. If the client has acknowledged all that was written, `back_out` has seen it, and writes no more.
+        per_request::is_free(unsafe { &*self.0 }, socket, number, segment.seq, segment.ack)
+    }
+
+    /// Begins the release for a segment's request, unless another phase has come.
+    #[inline(always)]
+    pub(super) fn claim(self, segment: &Segment) -> bool {
+        // SAFETY: a map value; nobody reads the field before the phase changes.
+        unsafe { (*self.0).release_seq = segment.seq };
+        self.note_seen();
+        self.advance(phase::ANSWERED, phase::RETIRING)
+    }
+
+    /// Sequence numbers of the latest hand-offs, latest first.
+    #[inline(always)]
+    fn hand_offs(self) -> [u32; 4] {
+        // SAFETY: a map value; neither field changes while the entry stands.
+        let (latest, [a, b, c, _]) = unsafe { ((*self.0).handoff_seq, (*self.0).earlier) };
+        [latest, a, b, c]
+    }
+
+    /// Notes that the flow is in use.
+    #[inline(always)]
+    pub(super) fn note_seen(self) {
+        // SAFETY: a map value; the agent reads it only to forget old flows.
+        unsafe { (*self.0).last_seen_ns = now_ns() };
     }
 
     /// Whether the server's socket has sent anything.
@@ -60,30 +107,30 @@ impl Flow {
         }
     }
 
-    /// New data of the client: on an idle connection it is a further request.
+    /// New data of the client without a ticket: on an idle connection it is a further request.
     #[inline(always)]
     pub(super) fn take_request(self) {
         if self.phase() != phase::ANSWERED {
             return;
         }
+        if self.is_followed() {
+            self.take_unnumbered();
+            return;
+        }
         self.start();
         if self.advance(phase::ANSWERED, phase::WAITING) {
-            arrive(self.class());
+            stats::arrive(self.class());
             maps::count(BackCounter::RequestRepeated);
         }
     }
 
-    /// Data of the server: if a request waits, this is where its response begins.
+    /// Data of the server on a flow that is not followed: if a request waits, this is where its response begins.
     #[inline(always)]
     pub(super) fn take_response(self) {
         if self.phase() != phase::WAITING || !self.advance(phase::WAITING, phase::ANSWERED) {
             return;
         }
-        let service_ns = self.service_ns();
-        leave(self.class(), |stats| {
-            stats.answered += 1;
-            stats.service_ns += service_ns;
-        });
+        stats::answer(self.class(), self.service_ns());
         maps::count(BackCounter::ResponseStarted);
     }
 
@@ -95,28 +142,35 @@ impl Flow {
         }
     }
 
-    /// The connection ends; a request that waits stays without a response.
+    /// The connection ends; requests under way stay without a response.
     #[inline(always)]
     pub(super) fn close(self) {
-        if self.phase() == phase::ANSWERED {
-            self.advance(phase::ANSWERED, phase::CLOSED);
-        } else if self.advance(phase::WAITING, phase::CLOSED) {
-            leave(self.class(), |stats| stats.abandoned += 1);
+        let is_followed = self.is_followed();
+        match self.phase() {
+            open @ (phase::ANSWERED | phase::RETIRING) => {
+                self.advance(open, phase::CLOSED);
+            }
+            _ if self.advance(phase::WAITING, phase::CLOSED) && !is_followed => stats::abandon(self.class()),
+            _ => {}
+        }
+        if is_followed {
+            self.abandon();
         }
     }
 
     #[inline(always)]
-    fn start(self) {
-        // SAFETY: a map value; written before the phase says that a request waits.
+    pub(super) fn start(self) {
+        // SAFETY: a map value; written before the phase says that a request waits, or by the one who answers it.
         unsafe {
-            (*self.0).started_ns = bpf_ktime_get_ns();
+            (*self.0).started_ns = now_ns();
             (*self.0).last_seen_ns = (*self.0).started_ns;
-            (*self.0).held_at_arrival = held() + 1;
+            (*self.0).held_at_arrival = stats::held() + 1;
         }
     }
 
+    /// Time since the current request arrived, by requests held then.
     #[inline(always)]
-    fn service_ns(self) -> u64 {
+    pub(super) fn service_ns(self) -> u64 {
         // SAFETY: a map value; the phase said that a request waited, so both fields are written.
         let (started_ns, held) = unsafe { ((*self.0).started_ns, (*self.0).held_at_arrival) };
         let waited_ns = now_ns().saturating_sub(started_ns);
@@ -124,19 +178,19 @@ impl Flow {
     }
 
     #[inline(always)]
-    fn class(self) -> u16 {
-        // SAFETY: a map value; the class never changes while the entry stands.
+    pub(super) fn class(self) -> u16 {
+        // SAFETY: a map value; only `back` changes it.
         unsafe { (*self.0).class }
     }
 
     #[inline(always)]
-    fn phase(self) -> u8 {
+    pub(super) fn phase(self) -> u8 {
         (self.load() >> PHASE_SHIFT) as u8
     }
 
     /// Moves from one phase to another, unless somebody else did.
     #[inline(always)]
-    fn advance(self, from: u8, to: u8) -> bool {
+    pub(super) fn advance(self, from: u8, to: u8) -> bool {
         for _ in 0..TRIES {
             let old = self.load();
             if (old >> PHASE_SHIFT) as u8 != from {
@@ -167,77 +221,52 @@ impl Flow {
 /// A hand-off was accepted; tells whether for the first time. One whose connection never came to be (a full accept queue) is
 /// taken up again.
 #[inline(always)]
-pub(super) fn begin(segment: &Segment, class: u16) -> bool {
+pub(super) fn begin(segment: &Segment, ticket: &Ticket, is_head: bool) -> bool {
+    // So that none of them is a number of another connection's.
+    let mut earlier = [segment.seq; 4];
     if let Some(old) = Flow::find(segment) {
-        if old.began_with(segment) && old.phase() == phase::WAITING {
+        let phase = old.phase();
+        if old.began_with(segment) && phase == phase::WAITING {
             return false;
+        }
+        if phase == phase::RELEASED {
+            earlier = old.hand_offs();
         }
         old.close();
     }
+    insert(segment, ticket, is_head, earlier);
+    true
+}
+
+#[inline(always)]
+fn insert(segment: &Segment, ticket: &Ticket, is_head: bool, earlier: [u32; 4]) {
     let started_ns = now_ns();
     let flow = ServerFlow {
         started_ns,
         last_seen_ns: started_ns,
         handoff_seq: segment.seq,
         handoff_ack: segment.ack,
-        held_at_arrival: held() + 1,
-        class,
+        held_at_arrival: stats::held() + 1,
+        class: ticket.class,
         phase: phase::WAITING,
         responded: 0,
         next_at: segment.ack,
         release_seq: 0,
-        heads: 0,
-        framing: framing::OFF,
-        arrived: 1,
-        answered: 0,
+        heads: if is_head { 1 << (ticket.number % u32::BITS as u8) } else { 0 },
+        framing: if ticket.followed { framing::HEAD } else { framing::OFF },
+        arrived: ticket.number.wrapping_add(1),
+        answered: ticket.number,
         reserved: 0,
-        classes: [class; CLASSES_REMEMBERED],
-        earlier: [0; 4],
+        classes: [ticket.class; CLASSES_REMEMBERED],
+        earlier,
     };
     if FLOWS.insert(segment.flow_key(), flow, BPF_ANY as u64).is_ok() {
-        arrive(class);
+        stats::arrive(ticket.class);
     }
-    true
 }
 
 #[inline(always)]
 fn now_ns() -> u64 {
     // SAFETY: a helper without arguments. Not the coarse clock: its tick is 1 to 10 ms, a response takes microseconds.
     unsafe { bpf_ktime_get_ns() }
-}
-
-// The agent's correction may cross a step of ours and leave the number negative for a moment.
-#[inline(always)]
-fn held() -> u32 {
-    // SAFETY: an aligned map value.
-    let held = HELD.get_ptr(0).map_or(0, |held| unsafe { held.read_volatile() }) as i64;
-    if held < 0 { 0 } else { held as u32 }
-}
-
-#[inline(always)]
-fn change_held(by: i64) {
-    if let Some(held) = HELD.get_ptr_mut(0) {
-        // SAFETY: an aligned map value.
-        unsafe { atomic::add(held, by as u64) };
-    }
-}
-
-#[inline(always)]
-fn arrive(class: u16) {
-    change_held(1);
-    record(class, |stats| stats.arrived += 1);
-}
-
-#[inline(always)]
-fn leave(class: u16, change: impl FnOnce(&mut ClassStats)) {
-    change_held(-1);
-    record(class, change);
-}
-
-#[inline(always)]
-fn record(class: u16, change: impl FnOnce(&mut ClassStats)) {
-    if let Some(stats) = CLASS_STATS.get_ptr_mut(class as u32) {
-        // SAFETY: a per-CPU value; see `maps::count`.
-        change(unsafe { &mut *stats });
-    }
 }

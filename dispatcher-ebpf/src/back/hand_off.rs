@@ -13,6 +13,7 @@ use dispatcher_common::{
 
 use super::{
     flow,
+    requests::is_head,
     segment::Segment,
     socket::{Socket, TcpSock},
     verdict::Verdict,
@@ -76,7 +77,7 @@ pub(super) fn accept(
     if status != 0 {
         return Verdict::Pass(BackCounter::HandoffRefused);
     }
-    if flow::begin(segment, ticket.class) {
+    if flow::begin(segment, ticket, ticket.followed && is_head(skb, segment)) {
         Verdict::Pass(BackCounter::HandoffAccepted)
     } else {
         Verdict::Pass(BackCounter::HandoffRepeated)

@@ -10,15 +10,20 @@ use dispatcher_common::{
     counter::BackCounter,
     epoch::Epoch,
     limits::TICKET_LEN,
+    per_request::is_after,
+    server::phase,
     settings::BackSettings,
-    ticket::{self, KIND_HAND_OFF, Refusal, Ticket, TicketWords},
+    ticket::{self, KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, Refusal, Ticket, TicketWords},
 };
 
 use super::{
     flow::Flow,
+    further::Further,
+    give_back::give_back,
     hand_off,
     maps::SETTINGS,
-    retire,
+    mark::Mark,
+    retire::{Reset, retire},
     segment::{FIN, Parsed, RST, SYN, Segment, Sender},
     socket::{Kind, Socket},
     verdict::Verdict,
@@ -27,42 +32,71 @@ use super::{
 /// A TCP header with a ticket has at least so many words.
 const LEAST_HEADER_WORDS: u8 = 5 + TICKET_LEN as u8 / 4;
 
-const FIXED_HEADER_LEN: u32 = 20;
+pub(super) const FIXED_HEADER_LEN: u32 = 20;
 
 /// A hand-off whose memory was evicted is known again by its socket, as long as no more than this much came since, in bytes.
 const SAME_CONNECTION_BYTES: u32 = 1 << 20;
 
+/// What becomes of a segment.
+pub(super) enum Way {
+    Leave(Verdict),
+    /// Its connection is being released: it has to come after that.
+    Hold,
+    /// Another server has its connection.
+    GiveBack,
+}
+
 /// One packet from the network.
 #[inline(always)]
 pub(crate) fn run(ctx: &TcContext) -> i32 {
+    let skb = ctx.skb.skb;
     let verdict = match Segment::parse(ctx, Sender::Client) {
         Parsed::Other => Verdict::Pass(BackCounter::OtherPassed),
         Parsed::Malformed => Verdict::Drop(BackCounter::MalformedDropped),
-        Parsed::Segment(segment) => judge(ctx, &segment),
+        Parsed::Segment(segment) => {
+            let mark = Mark::take(skb);
+            match judge(ctx, &segment, mark) {
+                Way::Leave(verdict) => verdict,
+                Way::Hold if mark.queue_again(skb) => Verdict::Drop(BackCounter::MoveHeld),
+                Way::Hold => Verdict::Drop(BackCounter::MoveHeldDropped),
+                Way::GiveBack => give_back(skb, &segment),
+            }
+        }
     };
-    verdict.leave()
+    verdict.leave(skb)
 }
 
 #[inline(always)]
-fn judge(ctx: &TcContext, segment: &Segment) -> Verdict {
-    let is_queued_again = retire::take_mark(ctx.skb.skb);
+fn judge(ctx: &TcContext, segment: &Segment, mark: Mark) -> Way {
     if segment.flags & RST != 0 {
-        if let Some(flow) = Flow::find(segment) {
-            flow.close();
-        }
-        return Verdict::Pass(BackCounter::RstPassed);
+        return reset(ctx, segment, mark);
     }
     if segment.flags & SYN != 0 {
-        return Verdict::Drop(BackCounter::SynDropped);
+        return Way::Leave(Verdict::Drop(BackCounter::SynDropped));
     }
     let Some(words) = find_ticket(ctx, segment) else { return without_ticket(ctx, segment) };
-    let Some(settings) = SETTINGS.get(0) else { return Verdict::Drop(BackCounter::TicketBad) };
+    let Some(settings) = SETTINGS.get(0) else { return Way::Leave(Verdict::Drop(BackCounter::TicketBad)) };
     let place = ticket::Segment { tuple: &segment.tuple, seq: segment.seq, ack: segment.ack };
     match Ticket::check(&words, &settings.ticket_key, &place, now(settings)) {
-        Ok(()) => with_ticket(ctx, segment, &Ticket::read(&words), settings, is_queued_again),
-        Err(Refusal::Bad) => Verdict::Drop(BackCounter::TicketBad),
-        Err(Refusal::Expired) => Verdict::Drop(BackCounter::TicketExpired),
+        Ok(()) => with_ticket(ctx, segment, &words, settings, mark),
+        Err(Refusal::Bad) => Way::Leave(Verdict::Drop(BackCounter::TicketBad)),
+        Err(Refusal::Expired) => Way::Leave(Verdict::Drop(BackCounter::TicketExpired)),
     }
+}
+
+/// Before all else, because resets of ours bear tickets. One that makes way for a release ends the socket, not the flow.
+#[inline(always)]
+fn reset(ctx: &TcContext, segment: &Segment, mark: Mark) -> Way {
+    if !mark.is_reset()
+        && let Some(flow) = Flow::find(segment)
+    {
+        let is_elsewhere = flow.phase() == phase::RELEASED;
+        if is_elsewhere && Socket::find_connection(ctx.skb.skb, segment).is_none() {
+            return Way::GiveBack;
+        }
+        flow.close();
+    }
+    Way::Leave(Verdict::Pass(BackCounter::RstPassed))
 }
 
 /// Only the option straight after the fixed header can be a ticket.
@@ -90,7 +124,7 @@ fn find_ticket(ctx: &TcContext, segment: &Segment) -> Option<TicketWords> {
 }
 
 #[inline(always)]
-fn now(settings: &BackSettings) -> Epoch {
+pub(super) fn now(settings: &BackSettings) -> Epoch {
     // SAFETY: a helper without arguments.
     let clock_ns = unsafe { bpf_ktime_get_coarse_ns() };
     Epoch::at(clock_ns.wrapping_add(settings.clock_offset_ns))
@@ -100,15 +134,31 @@ fn now(settings: &BackSettings) -> Epoch {
 fn with_ticket(
     ctx: &TcContext,
     segment: &Segment,
+    words: &TicketWords,
+    settings: &BackSettings,
+    mark: Mark,
+) -> Way {
+    let ticket = &Ticket::read(words);
+    match ticket.kind {
+        KIND_HAND_OFF => Way::Leave(take_over(ctx, segment, ticket, settings, mark)),
+        KIND_BOOKS | KIND_MOVE => Further { segment, ticket, words, settings, mark }.judge(ctx.skb.skb),
+        _ => Way::Leave(Verdict::Drop(BackCounter::TicketBad)),
+    }
+}
+
+/// A hand-off.
+#[inline(always)]
+fn take_over(
+    ctx: &TcContext,
+    segment: &Segment,
     ticket: &Ticket,
     settings: &BackSettings,
-    is_queued_again: bool,
+    mark: Mark,
 ) -> Verdict {
-    if ticket.kind != KIND_HAND_OFF {
-        return Verdict::Drop(BackCounter::TicketBad);
-    }
     let flow = Flow::find(segment);
-    let is_over = flow.is_some_and(|flow| flow.began_with(segment) && flow.has_responded());
+    let began = flow.is_some_and(|flow| flow.began_with(segment));
+    let was_here = !began && flow.is_some_and(|flow| flow.was_here(segment));
+    let is_over = was_here || began && flow.is_some_and(Flow::has_responded);
     let Some(socket) = Socket::find(ctx.skb.skb, segment) else {
         return Verdict::Pass(BackCounter::HandoffNoListener);
     };
@@ -124,12 +174,12 @@ fn with_ticket(
         _ => socket.rcv_nxt(),
     };
     drop(socket);
-    if kind == Kind::Live && is_same_connection(segment, flow, rcv_nxt) {
+    if kind == Kind::Live && (began || was_here || flow.is_none() && has_had(segment, rcv_nxt)) {
         return Verdict::Pass(BackCounter::HandoffRepeated);
     }
     match rcv_nxt {
-        Some(rcv_nxt) if !is_queued_again => {
-            retire::retire(ctx.skb.skb, segment, rcv_nxt);
+        Some(rcv_nxt) if !mark.is_queued_again() => {
+            retire(ctx.skb.skb, segment, rcv_nxt, Reset::Client, mark);
             Verdict::Drop(retired(kind))
         }
         _ => Verdict::Drop(BackCounter::RetireStuck),
@@ -144,39 +194,38 @@ fn retired(kind: Kind) -> BackCounter {
     }
 }
 
+/// Whether a socket that nobody remembers is likely to be of the segment's connection.
 #[inline(always)]
-fn is_same_connection(segment: &Segment, flow: Option<Flow>, rcv_nxt: Option<u32>) -> bool {
-    match (flow, rcv_nxt) {
-        (Some(flow), _) => flow.began_with(segment),
-        (None, Some(rcv_nxt)) => rcv_nxt.wrapping_sub(segment.seq) < SAME_CONNECTION_BYTES,
-        (None, None) => false,
-    }
+fn has_had(segment: &Segment, rcv_nxt: Option<u32>) -> bool {
+    rcv_nxt.is_some_and(|rcv_nxt| rcv_nxt.wrapping_sub(segment.seq) < SAME_CONNECTION_BYTES)
 }
 
 #[inline(always)]
-fn without_ticket(ctx: &TcContext, segment: &Segment) -> Verdict {
-    let Some(socket) = Socket::find(ctx.skb.skb, segment) else {
-        return Verdict::Drop(BackCounter::NoTicketDropped);
+fn without_ticket(ctx: &TcContext, segment: &Segment) -> Way {
+    let flow = Flow::find(segment);
+    let phase = flow.map_or(0, Flow::phase);
+    let Some(socket) = Socket::find_connection(ctx.skb.skb, segment) else {
+        return match phase {
+            phase::RELEASED => Way::GiveBack,
+            phase::RETIRING => Way::Hold,
+            _ => Way::Leave(Verdict::Drop(BackCounter::NoTicketDropped)),
+        };
     };
-    let (kind, rcv_nxt) = match socket.kind() {
-        Kind::Live => (Kind::Live, socket.rcv_nxt()),
-        kind => (kind, None),
-    };
+    let rcv_nxt = if socket.kind() == Kind::Live { socket.rcv_nxt() } else { None };
     drop(socket);
-    if kind == Kind::Listener {
-        return Verdict::Drop(BackCounter::NoTicketDropped);
+    if phase == phase::RETIRING && (segment.payload_len != 0 || segment.flags & FIN != 0) {
+        return Way::Hold;
     }
-    if let (Some(flow), Some(rcv_nxt)) = (Flow::find(segment), rcv_nxt) {
+    if let (Some(flow), Some(rcv_nxt)) = (flow, rcv_nxt) {
         measure(segment, flow, rcv_nxt);
     }
-    Verdict::Pass(BackCounter::SegmentPassed)
+    Way::Leave(Verdict::Pass(BackCounter::SegmentPassed))
 }
 
 /// Data that the socket has had before, a retransmission or a keep-alive probe, is no request.
 #[inline(always)]
 fn measure(segment: &Segment, flow: Flow, rcv_nxt: u32) {
-    let end = segment.seq.wrapping_add(segment.payload_len);
-    if segment.payload_len != 0 && end.wrapping_sub(rcv_nxt) as i32 > 0 {
+    if segment.payload_len != 0 && is_after(segment.end(), rcv_nxt) {
         flow.take_request();
     }
     if segment.flags & FIN != 0 {

@@ -13,6 +13,8 @@ use dispatcher_common::{
     settings::BackSettings,
 };
 
+use super::responses::Following;
+
 /// What this server serves.
 #[map]
 pub(super) static SERVICES: HashMap<ServiceKey, ServiceEntry> =
@@ -37,6 +39,10 @@ pub(super) static SETTINGS: Array<BackSettings> = Array::with_max_entries(1, 0);
 pub(super) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(BackCounter::ALL.len() as u32, 0);
 
+/// A walk through what a server sends, in the making.
+#[map]
+static FOLLOWING: PerCpuArray<Following> = PerCpuArray::with_max_entries(1, 0);
+
 /// Version of these types, for a loader that finds the maps pinned.
 #[map]
 static ABI: Array<u32> = Array::with_max_entries(1, 0);
@@ -44,6 +50,13 @@ static ABI: Array<u32> = Array::with_max_entries(1, 0);
 /// Boot id of the reports: as long as this map lives, the flows do.
 #[map]
 static BOOT: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Room for a walk.
+#[inline(always)]
+pub(super) fn following() -> Option<&'static mut Following> {
+    // SAFETY: a per-CPU slot; egress is not interrupted by itself, and nobody else writes it.
+    FOLLOWING.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
+}
 
 /// Adds one to a counter.
 #[inline(always)]

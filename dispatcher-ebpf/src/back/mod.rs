@@ -1,15 +1,23 @@
 //! A server's TC programs: `back` (ingress) turns tickets into accepted connections, `back_out` (egress) sees responses begin.
 //!
-//! `segment` parses once, `ingress` and `egress` are the tables of what happens to a segment, `socket`, `hand_off` and `retire`
-//! are what the ingress table does with the kernel's sockets, `flow` measures. Everything here is compiled into the `back`
-//! object only: the `front` object has maps of the same names.
+//! `segment` parses once, `ingress` and `egress` are the tables of what happens to a segment, `further` that of tickets of further
+//! requests. `socket`, `hand_off` and `retire` are what the ingress table does with the kernel's sockets, `give_back` and `release`
+//! send to the front-end what belongs to another server. `flow` remembers, `requests` and `responses` follow a connection, `stats`
+//! counts. Everything here is compiled into the `back` object only: the `front` object has maps of the same names.
 
 pub(crate) mod egress;
 mod flow;
+mod further;
+mod give_back;
 mod hand_off;
 pub(crate) mod ingress;
 mod maps;
+mod mark;
+mod release;
+mod requests;
+mod responses;
 mod retire;
 mod segment;
 mod socket;
+mod stats;
 mod verdict;

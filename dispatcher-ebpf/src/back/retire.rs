@@ -1,5 +1,5 @@
-//! Ends an old connection that stands in the way of a hand-off: the client has re-used its port, and the SYN that would have
-//! told this kernel went to the front-end.
+//! Ends a socket: an old one that stands in the way of a hand-off, because the client has re-used its port and the SYN that
+//! would have told this kernel went to the front-end, or one whose connection is to be released.
 //!
 //! The segment is turned into a RST with exactly the sequence number that the old socket expects (RFC 5961 section 3.2) and a
 //! clone of it sent through ingress; then the segment is restored and a clone of it sent after. Clones are processed in order.
@@ -8,60 +8,48 @@
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::generated::{bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_store_bytes},
+    helpers::generated::{bpf_l4_csum_replace, bpf_skb_store_bytes},
 };
 
-use super::segment::{RST, Segment};
-
-/// Mark of a segment that was queued again; gone before any rule of the host's sees the segment.
-pub(super) const MARK: u32 = 0xd15b_a6a1;
+use super::{
+    mark::{self, Mark},
+    segment::{RST, Segment},
+};
 
 const SEQ_OFFSET: u32 = 4;
 const LEN_AND_FLAGS_OFFSET: u32 = 12;
-const CHECKSUM_OFFSET: u32 = 16;
+pub(super) const CHECKSUM_OFFSET: u32 = 16;
 const LEAST_HEADER_WORDS: u8 = 5;
 
-/// `BPF_F_INGRESS` of `bpf_clone_redirect`.
-const TO_INGRESS: u64 = 1;
+/// Whose RST it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reset {
+    /// As if the client had ended its connection.
+    Client,
+    /// Only this server's end of the connection is over: what is remembered of the flow stays.
+    Release,
+}
 
 /// Queues the RST and then the segment; the caller drops the original.
 #[inline(always)]
-pub(super) fn retire(skb: *mut __sk_buff, segment: &Segment, rcv_nxt: u32) {
+pub(super) fn retire(skb: *mut __sk_buff, segment: &Segment, rcv_nxt: u32, reset: Reset, mark: Mark) {
     let seq = (segment.seq, rcv_nxt);
     let len_and_flags = (word(segment.header_words, segment.flags), word(LEAST_HEADER_WORDS, RST));
     replace_seq(skb, segment, seq.0, seq.1);
     replace_len_and_flags(skb, segment, len_and_flags.0, len_and_flags.1);
-    queue(skb);
+    match reset {
+        Reset::Client => mark::queue_unmarked(skb),
+        Reset::Release => mark::queue_reset(skb),
+    }
     replace_seq(skb, segment, seq.1, seq.0);
     replace_len_and_flags(skb, segment, len_and_flags.1, len_and_flags.0);
-    // SAFETY: a writable field of the program's own context.
-    unsafe { (*skb).mark = MARK };
-    queue(skb);
-}
-
-/// Takes the mark off; tells whether it was there.
-#[inline(always)]
-pub(super) fn take_mark(skb: *mut __sk_buff) -> bool {
-    // SAFETY: a readable and writable field of the program's own context.
-    unsafe {
-        let is_marked = (*skb).mark == MARK;
-        if is_marked {
-            (*skb).mark = 0;
-        }
-        is_marked
-    }
+    mark.queue_again(skb);
 }
 
 // The reserved bits between length and flags are zero in the RST and in every segment that a front-end made a ticket for.
 #[inline(always)]
 fn word(header_words: u8, flags: u8) -> u16 {
     u16::from_ne_bytes([header_words << 4, flags])
-}
-
-#[inline(always)]
-fn queue(skb: *mut __sk_buff) {
-    // SAFETY: a helper call on the program's own context.
-    unsafe { bpf_clone_redirect(skb, (*skb).ifindex, TO_INGRESS) };
 }
 
 // Fields and checksum change together, so the sum over the whole packet (CHECKSUM_COMPLETE) stays as it is, and a partial

@@ -9,7 +9,7 @@ use dispatcher_common::{address::Address, filter::FlowKey, service::ServiceKey, 
 
 use super::maps::SERVICES;
 
-const ETHERNET_LEN: usize = 14;
+pub(super) const ETHERNET_LEN: usize = 14;
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
 const TCP_LEN: usize = 20;
@@ -42,6 +42,8 @@ pub(super) struct Segment {
     pub(super) seq: u32,
     pub(super) ack: u32,
     pub(super) flags: u8,
+    /// TTL of IPv4, hop limit of IPv6.
+    pub(super) hop_limit: u8,
     /// TCP header length in 32-bit words, 5..=15.
     pub(super) header_words: u8,
     /// Offset of the TCP header in the frame.
@@ -62,6 +64,7 @@ pub(super) enum Parsed {
 struct Network {
     source: Address,
     destination: Address,
+    hop_limit: u8,
     /// Length of IP header and all that follows, by the IP header; 0 if over 65 535 (RFC 2675, and GRO of Linux).
     len: usize,
 }
@@ -116,6 +119,18 @@ impl Segment {
         FlowKey::new(self.tuple.client, self.tuple.client_port_be, self.service)
     }
 
+    /// Offset of the payload in the frame.
+    #[inline(always)]
+    pub(super) fn payload_offset(&self) -> u32 {
+        self.tcp_offset + self.header_words as u32 * 4
+    }
+
+    /// Sequence number after the payload.
+    #[inline(always)]
+    pub(super) fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.payload_len)
+    }
+
     /// Reads a frame that `sender` sent.
     #[inline(always)]
     pub(super) fn parse(ctx: &TcContext, sender: Sender) -> Parsed {
@@ -167,6 +182,7 @@ fn parse_ipv4(ctx: &TcContext, sender: Sender) -> Parsed {
     let network = Network {
         source: Address::from_ipv4_be(ip.source),
         destination: Address::from_ipv4_be(ip.destination),
+        hop_limit: ip.ttl,
         len: u16::from_be(ip.total_len_be) as usize,
     };
     let fragment = u16::from_be(ip.fragment_be);
@@ -189,6 +205,7 @@ fn parse_ipv6(ctx: &TcContext, sender: Sender) -> Parsed {
     let network = Network {
         source: Address::from_halves(ip.source),
         destination: Address::from_halves(ip.destination),
+        hop_limit: ip.hop_limit,
         len: if payload_len == 0 { 0 } else { payload_len + IPV6_LEN },
     };
     if ip.next == NEXT_TCP {
@@ -273,6 +290,7 @@ fn parse_tcp<const IP_LEN: usize>(ctx: &TcContext, network: &Network, sender: Se
         seq: u32::from_be(tcp.seq_be),
         ack: u32::from_be(tcp.ack_be),
         flags: tcp.flags,
+        hop_limit: network.hop_limit,
         header_words,
         tcp_offset: tcp_offset as u32,
         payload_len: (len - headers_len) as u32,

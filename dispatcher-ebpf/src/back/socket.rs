@@ -11,9 +11,12 @@ use aya_ebpf::{
     },
 };
 
+use dispatcher_common::{per_request, settings::BackSettings};
+
 use super::segment::Segment;
 
 // States of `include/net/tcp_states.h`, part of the kernel's stable interface.
+const ESTABLISHED: u32 = 1;
 const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
 
@@ -52,6 +55,13 @@ impl Socket {
         if found.is_null() { None } else { Some(Self(found)) }
     }
 
+    /// The connection that a segment belongs to.
+    #[inline(always)]
+    pub(super) fn find_connection(skb: *mut __sk_buff, segment: &Segment) -> Option<Self> {
+        let socket = Self::find(skb, segment)?;
+        if socket.kind() == Kind::Listener { None } else { Some(socket) }
+    }
+
     #[inline(always)]
     pub(super) fn kind(&self) -> Kind {
         // SAFETY: a referenced `struct sock_common`, whose state the verifier lets us read.
@@ -86,7 +96,40 @@ impl Socket {
         unsafe { bpf_probe_read_kernel(socket.wrapping_add(offset as usize).cast::<u32>()) }.ok()
     }
 
-    /// The listener as `struct tcp_sock`.
+    /// What is to be known of a live socket before its connection may go; none for a handshake in progress.
+    #[inline(always)]
+    pub(super) fn look(&self, settings: &BackSettings) -> Option<per_request::Socket> {
+        let rcv_nxt = self.rcv_nxt()?;
+        let socket = self.as_tcp()?;
+        // SAFETY: reads through the helper, which takes any address; the offsets are the running kernel's. A tree's root is a
+        // pointer to its first node.
+        let (write_seq, copied_seq, first_ahead) = unsafe {
+            (
+                read::<u32>(socket, settings.write_seq_offset)?,
+                read::<u32>(socket, settings.copied_seq_offset)?,
+                read::<u64>(socket, settings.out_of_order_queue_offset)?,
+            )
+        };
+        // SAFETY: as in `kind`.
+        let is_established = unsafe { (*self.0).state } == ESTABLISHED;
+        Some(per_request::Socket {
+            is_established,
+            rcv_nxt,
+            copied_seq,
+            write_seq,
+            nothing_ahead: first_ahead == 0,
+        })
+    }
+
+    /// Where the next byte will be that the server's software writes, again.
+    #[inline(always)]
+    pub(super) fn write_seq(&self, settings: &BackSettings) -> Option<u32> {
+        let socket = self.as_tcp()?;
+        // SAFETY: as in `look`.
+        unsafe { read::<u32>(socket, settings.write_seq_offset) }
+    }
+
+    /// The socket as `struct tcp_sock`.
     #[inline(always)]
     pub(super) fn as_tcp(&self) -> Option<*mut TcpSock> {
         // SAFETY: a helper call on the referenced socket.
@@ -101,6 +144,16 @@ impl Drop for Socket {
         // SAFETY: releases the one reference that `find` took.
         unsafe { bpf_sk_release(self.0.cast()) };
     }
+}
+
+/// A field of a socket.
+///
+/// # Safety
+/// Any bytes are a value of the type.
+#[inline(always)]
+unsafe fn read<T>(socket: *mut TcpSock, offset: u32) -> Option<T> {
+    // SAFETY: the helper takes any address.
+    unsafe { bpf_probe_read_kernel(socket.wrapping_add(offset as usize).cast_const().cast::<T>()) }.ok()
 }
 
 #[inline(always)]

@@ -1,6 +1,9 @@
 //! What a program does with a packet, and the counter that says so.
 
-use aya_ebpf::bindings::TC_ACT_SHOT;
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT},
+    helpers::generated::bpf_redirect,
+};
 use dispatcher_common::counter::BackCounter;
 
 use super::maps;
@@ -13,12 +16,14 @@ const NEXT: i32 = -1;
 pub(super) enum Verdict {
     Pass(BackCounter),
     Drop(BackCounter),
+    /// Out by the interface that it came from, as it is now.
+    SendBack(BackCounter),
 }
 
 impl Verdict {
     /// Counts the packet and gives the code that the kernel wants.
     #[inline(always)]
-    pub(super) fn leave(self) -> i32 {
+    pub(super) fn leave(self, skb: *mut __sk_buff) -> i32 {
         match self {
             Self::Pass(counter) => {
                 maps::count(counter);
@@ -27,6 +32,11 @@ impl Verdict {
             Self::Drop(counter) => {
                 maps::count(counter);
                 TC_ACT_SHOT
+            }
+            Self::SendBack(counter) => {
+                maps::count(counter);
+                // SAFETY: a helper call; the field is one of the program's own context.
+                unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
             }
         }
     }

@@ -1,7 +1,11 @@
 //! What never reaches the kernel: bad, old and replayed tickets, segments that have nowhere to go, handshakes and impossible
 //! packets. None is answered: a RST would end a connection whose first segment is late.
 
-use dispatcher_common::{counter::BackCounter as Counter, siphash::SipKey, ticket::Ticket};
+use dispatcher_common::{
+    counter::BackCounter as Counter,
+    siphash::SipKey,
+    ticket::{KIND_RELEASED, Ticket},
+};
 
 use crate::{
     connection::{
@@ -61,8 +65,10 @@ fn bad(lab: &mut Lab) {
     let forged = hand_off(lab).sealed(SipKey { k0: KEY.k0, k1: KEY.k1 ^ 1 }, 0);
     // Sixteen epochs: the ticket's four bits are those of now.
     let old = hand_off(lab).sealed(KEY, 16);
-    let unknown_kind = hand_off(lab).ticket(Ticket { kind: 2, ..frame::ticket(CLASS) });
-    refuse(lab, Counter::TicketBad, &[forged, old, unknown_kind]);
+    // What only front-ends get, and what nobody sends.
+    let [released, unknown] =
+        [KIND_RELEASED, 5].map(|kind| hand_off(lab).ticket(Ticket { kind, ..frame::ticket(CLASS) }));
+    refuse(lab, Counter::TicketBad, &[forged, old, released, unknown]);
 }
 
 fn expired(lab: &mut Lab) {
