@@ -8,7 +8,8 @@ use dispatcher_common::{
     epoch::EPOCH_SHIFT,
     filter::FlowKey,
     limits::MAX_CLASSES,
-    server::{ClassStats, ServerFlow, phase},
+    server::{ClassStats, ServerFlow, framing, phase},
+    under_way::class_place,
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -25,7 +26,8 @@ use crate::kernel::{
 /// Time from the beginning of one look to the next.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// A flow that has ended is remembered for as long as its ticket could be replayed: a ticket is good for two epochs.
+/// A flow that has ended or was released is remembered for as long as its ticket could be replayed, which is good for two epochs,
+/// and what comes late can be sent after it.
 const ENDED_NS: u64 = 3 << EPOCH_SHIFT;
 
 /// A flow without a further request for so long is forgotten even if its end was not seen. Above any keep-alive time.
@@ -162,15 +164,36 @@ fn report(error: &MapError) {
 
 impl Tally {
     fn add(&mut self, flow: &ServerFlow) {
-        if flow.phase != phase::CLOSED {
+        if !has_left(flow) {
             self.connections += 1;
         }
-        if flow.phase == phase::WAITING
-            && let Some(waiting) = self.waiting.get_mut(usize::from(flow.class))
-        {
+        if flow.framing != framing::OFF {
+            for number in (0..under_way(flow)).map(|further| flow.answered.wrapping_add(further)) {
+                self.wait(flow.classes[class_place(number)]);
+            }
+        } else if flow.phase == phase::WAITING {
+            self.wait(flow.class);
+        }
+    }
+
+    fn wait(&mut self, class: u16) {
+        if let Some(waiting) = self.waiting.get_mut(usize::from(class)) {
             *waiting += 1;
         }
     }
+}
+
+/// Requests of a flow whose response has not begun.
+pub(super) fn under_way(flow: &ServerFlow) -> u8 {
+    match flow.framing {
+        framing::OFF => u8::from(flow.phase == phase::WAITING),
+        _ => flow.arrived.wrapping_sub(flow.answered),
+    }
+}
+
+/// Whether the connection has ended, or is at another server.
+fn has_left(flow: &ServerFlow) -> bool {
+    matches!(flow.phase, phase::CLOSED | phase::RELEASED)
 }
 
 /// The one nearer to zero.
@@ -179,7 +202,7 @@ fn least(a: i64, b: i64) -> i64 {
 }
 
 fn is_old(flow: &ServerFlow, now_ns: u64) -> bool {
-    let limit_ns = if flow.phase == phase::CLOSED { ENDED_NS } else { QUIET_NS };
+    let limit_ns = if has_left(flow) { ENDED_NS } else { QUIET_NS };
     now_ns.saturating_sub(flow.last_seen_ns) > limit_ns
 }
 
@@ -194,21 +217,41 @@ mod tests {
     #[test]
     fn a_flow_that_ended_is_remembered_while_its_ticket_is_good() {
         let two_epochs_ns = 2 << EPOCH_SHIFT;
-        assert!(!is_old(&flow(phase::CLOSED), 1000 + two_epochs_ns));
-        assert!(is_old(&flow(phase::CLOSED), 1001 + ENDED_NS));
-        for open in [phase::WAITING, phase::ANSWERED] {
+        for left in [phase::CLOSED, phase::RELEASED] {
+            assert!(!is_old(&flow(left), 1000 + two_epochs_ns));
+            assert!(is_old(&flow(left), 1001 + ENDED_NS));
+        }
+        for open in [phase::WAITING, phase::ANSWERED, phase::RETIRING] {
             assert!(!is_old(&flow(open), 1001 + ENDED_NS));
             assert!(is_old(&flow(open), 1001 + QUIET_NS));
         }
         assert!(!is_old(&flow(phase::CLOSED), 0), "a clock that seems to go back forgets nothing");
     }
 
+    fn tally(flows: &[ServerFlow]) -> (u32, Vec<i64>) {
+        let mut tally = Tally { connections: 0, waiting: vec![0; 4] };
+        flows.iter().for_each(|flow| tally.add(flow));
+        (tally.connections, tally.waiting)
+    }
+
     #[test]
     fn only_flows_that_wait_hold_a_request() {
-        let mut tally = Tally { connections: 0, waiting: vec![0; 3] };
-        for phase in [phase::WAITING, phase::ANSWERED, phase::CLOSED] {
-            tally.add(&flow(phase));
-        }
-        assert_eq!((tally.connections, tally.waiting), (2, vec![0, 0, 1]));
+        let phases = [phase::WAITING, phase::ANSWERED, phase::CLOSED, phase::RETIRING, phase::RELEASED];
+        assert_eq!(tally(&phases.map(flow)), (3, vec![0, 0, 1, 0]));
+    }
+
+    #[test]
+    fn a_flow_that_is_followed_holds_what_is_under_way() {
+        let classes = [1, 0, 0, 0, 0, 0, 3, 2];
+        let followed = ServerFlow {
+            framing: framing::HEAD,
+            answered: 254,
+            arrived: 1,
+            classes,
+            ..flow(phase::ANSWERED)
+        };
+        assert_eq!(tally(&[followed]), (1, vec![0, 1, 1, 1]));
+        assert_eq!(under_way(&followed), 3);
+        assert_eq!(under_way(&flow(phase::WAITING)), 1);
     }
 }

@@ -36,6 +36,9 @@ pub(super) struct Offsets {
     tw_rcv_nxt: u32,
     /// 0 if the kernel has no MPTCP.
     is_mptcp: u32,
+    write_seq: u32,
+    copied_seq: u32,
+    out_of_order_queue: u32,
 }
 
 /// The maps that other parts of the agent own.
@@ -54,12 +57,22 @@ impl Offsets {
         Ok(Self {
             tw_rcv_nxt: types.require("sock_common", "skc_tw_rcv_nxt")?,
             is_mptcp: types.member_offset("tcp_sock", "is_mptcp").unwrap_or(0),
+            write_seq: types.require("tcp_sock", "write_seq")?,
+            copied_seq: types.require("tcp_sock", "copied_seq")?,
+            out_of_order_queue: types.require("tcp_sock", "out_of_order_queue")?,
         })
     }
 
     /// Writes them into the settings.
     pub(super) fn apply(self, settings: BackSettings) -> BackSettings {
-        BackSettings { tw_rcv_nxt_offset: self.tw_rcv_nxt, is_mptcp_offset: self.is_mptcp, ..settings }
+        BackSettings {
+            tw_rcv_nxt_offset: self.tw_rcv_nxt,
+            is_mptcp_offset: self.is_mptcp,
+            write_seq_offset: self.write_seq,
+            copied_seq_offset: self.copied_seq,
+            out_of_order_queue_offset: self.out_of_order_queue,
+            ..settings
+        }
     }
 }
 

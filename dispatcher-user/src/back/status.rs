@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc};
 use dispatcher_common::{
     counter::BackCounter,
     filter::FlowKey,
-    server::{ServerFlow, phase},
+    server::{ServerFlow, framing, phase},
 };
 use dispatcher_core::{config::BackConfig, report::Report};
 use serde::Serialize;
 
 use super::{
     Shared,
-    flows::FlowTable,
+    flows::{FlowTable, under_way},
     program,
     reporter::{Counters, count},
 };
@@ -55,6 +55,10 @@ struct FlowRow {
     vip_port: Option<u16>,
     class: u16,
     phase: &'static str,
+    /// Requests whose response has not begun.
+    under_way: u8,
+    /// How far the responses are followed.
+    responses: &'static str,
     /// Since the latest request arrived.
     request_age_ms: u64,
 }
@@ -105,6 +109,8 @@ impl Status {
             vip_port: endpoint.map(|(_, port)| *port),
             class: flow.class,
             phase: phase::name(flow.phase),
+            under_way: under_way(flow),
+            responses: framing::name(flow.framing),
             request_age_ms: now_ns.saturating_sub(flow.last_seen_ns) / 1_000_000,
         }
     }
