@@ -60,6 +60,13 @@ impl Flow {
         per_request::is_release(unsafe { &*self.0 }, segment.seq, segment.ack)
     }
 
+    /// Where the request begins for which the flow was to be released, the latest time.
+    #[inline(always)]
+    pub(super) fn release_seq(self) -> u32 {
+        // SAFETY: a map value; only `back` writes it.
+        unsafe { (*self.0).release_seq }
+    }
+
     /// Whether the flow may go with a segment's request.
     #[inline(always)]
     pub(super) fn is_free(self, socket: &per_request::Socket, number: u8, segment: &Segment) -> bool {

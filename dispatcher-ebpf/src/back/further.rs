@@ -40,7 +40,8 @@ impl Further<'_> {
         match flow.phase() {
             phase::RETIRING if is_release => self.go_on(skb, flow),
             phase::RETIRING => Way::Hold,
-            phase::CLOSED if is_release && self.mark.is_queued_again() => {
+            // The kernel resets at the number that the segment acknowledges, just what the client expects.
+            phase::CLOSED if self.is_move() && flow.release_seq() == self.segment.seq => {
                 Way::Leave(Verdict::Pass(BackCounter::MoveSpoilt))
             }
             phase => self.meet(skb, flow, phase == phase::RELEASED, is_release),

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use dispatcher_common::counter::BackCounter as Counter;
+use dispatcher_common::{
+    counter::BackCounter as Counter,
+    ticket::{KIND_MOVE, KIND_RELEASED, Ticket},
+};
 
 use crate::{
     frame::{self, ACK, ACKNOWLEDGED, FIN, SEQ, Segment},
@@ -66,6 +69,26 @@ pub(crate) fn hand_off(lab: &Lab) -> Segment {
     segment(lab).ticket(frame::ticket(CLASS)).payload(REQUEST)
 }
 
+/// The same of a connection that is followed.
+pub(crate) fn followed_hand_off(lab: &Lab) -> Segment {
+    hand_off(lab).ticket(Ticket { followed: true, ..frame::ticket(CLASS) })
+}
+
+/// The second request, as a front-end sends it to the server that has the connection, answered as the first was.
+pub(crate) fn further(lab: &Lab, kind: u8) -> Segment {
+    let ticket = Ticket { kind, followed: true, number: 1, server: 1, ..frame::ticket(CLASS + 1) };
+    segment(lab).at(NEXT_SEQ, NEXT_ACK).ticket(ticket).payload(REQUEST)
+}
+
+/// A followed connection whose request was handed off and received. What its server writes is sent at once.
+pub(crate) fn connect_followed(lab: &mut Lab, listener: &TcpListener) -> TcpStream {
+    lab.send(&followed_hand_off(lab));
+    lab.expect(Counter::HandoffAccepted);
+    let stream = accept_request(lab, listener, lab.client.port());
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 /// A connection whose request was handed off and received.
 pub(crate) fn connect(lab: &mut Lab, listener: &TcpListener) -> TcpStream {
     lab.send(&hand_off(lab));
@@ -100,4 +123,27 @@ pub(crate) fn has_state(state: &str) -> bool {
         let lines = fs::read_to_string(table).unwrap();
         lines.lines().any(|line| line.split(':').nth(3).is_some_and(|rest| rest.contains(&field)))
     })
+}
+
+/// A move ticket meets a connection that is free: the request comes back released, the very same but for its ticket.
+pub(crate) fn release(lab: &mut Lab, request: &Segment) {
+    lab.send(request);
+    lab.expect(Counter::MoveBegun);
+    lab.expect(Counter::RstPassed);
+    lab.expect(Counter::MoveReleased);
+    lab.assert_sent_back(&released(request));
+}
+
+/// The request with the ticket of a released one.
+pub(crate) fn released(request: &Segment) -> Segment {
+    let ticket = request.ticket.expect("a move ticket");
+    request.clone().ticket(Ticket { kind: KIND_RELEASED, ..ticket })
+}
+
+/// A connection whose first request was answered here, and that was released for its second.
+pub(crate) fn connect_and_release(lab: &mut Lab, listener: &TcpListener) {
+    let mut stream = connect_followed(lab, listener);
+    respond(lab, &mut stream);
+    let request = further(lab, KIND_MOVE);
+    release(lab, &request);
 }

@@ -38,6 +38,7 @@ pub(crate) struct Segment {
     pub(crate) seq: u32,
     pub(crate) ack: u32,
     pub(crate) flags: u8,
+    pub(crate) hop_limit: u8,
     pub(crate) ticket: Option<Ticket>,
     /// Key and age in epochs of the ticket.
     pub(crate) sealed: (SipKey, u32),
@@ -69,6 +70,7 @@ impl Segment {
             seq: SEQ,
             ack: ACKNOWLEDGED,
             flags: ACK,
+            hop_limit: 64,
             ticket: None,
             sealed: (KEY, 0),
             options: TIMESTAMPS.to_vec(),
@@ -112,6 +114,18 @@ impl Segment {
         self
     }
 
+    pub(crate) fn hop_limit(mut self, hop_limit: u8) -> Self {
+        self.hop_limit = hop_limit;
+        self
+    }
+
+    /// The same segment as it goes back to its sender.
+    pub(crate) fn frame_back(&self) -> Vec<u8> {
+        let mut frame = self.frame();
+        frame[..12].rotate_left(6);
+        frame
+    }
+
     /// The Ethernet frame.
     pub(crate) fn frame(&self) -> Vec<u8> {
         let tcp = self.tcp();
@@ -120,7 +134,7 @@ impl Segment {
                 let len = (20 + tcp.len()) as u16;
                 let mut ip = vec![0x45, 0];
                 ip.extend(len.to_be_bytes());
-                ip.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
+                ip.extend([0, 0, 0x40, 0, self.hop_limit, 6, 0, 0]);
                 ip.extend(from.octets());
                 ip.extend(to.octets());
                 let checksum = sum_bytes(&ip).finish().to_ne_bytes();
@@ -130,7 +144,7 @@ impl Segment {
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 let mut ip = vec![0x60, 0, 0, 0];
                 ip.extend((tcp.len() as u16).to_be_bytes());
-                ip.extend([6, 64]);
+                ip.extend([6, self.hop_limit]);
                 ip.extend(from.octets());
                 ip.extend(to.octets());
                 [ethernet([0x86, 0xdd]), ip, tcp].concat()

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -92,6 +92,21 @@ impl Lab {
         self.wait(next).expect("an answer")
     }
 
+    /// Puts a segment on the wire that seems to have been queued again so many times.
+    pub(crate) fn send_again(&self, segment: &Segment, times: u32) {
+        self.raw.send_marked(&segment.frame(), 0xd15b_a600 | times);
+    }
+
+    /// Waits for a segment of the client's own, and asserts that it is just this.
+    pub(crate) fn assert_sent_back(&self, expected: &Segment) {
+        let next = |lab: &Self| {
+            let mut frames = std::iter::from_fn(|| lab.raw.receive());
+            frames.find(|frame| frame[..6] == CLIENT_MAC && is_from(frame, lab.client.ip()))
+        };
+        let found = self.wait(next).unwrap_or_else(|| panic!("nothing; moved: {:?}", self.moved()));
+        assert_eq!(found, expected.frame_back());
+    }
+
     /// Asserts that nothing of the kind has come from the server so far.
     pub(crate) fn assert_no_answer(&self, unwanted: impl Fn(&Answer) -> bool) {
         let frames = std::iter::from_fn(|| self.raw.receive());
@@ -101,8 +116,13 @@ impl Lab {
 
     /// Waits until a counter has moved once.
     pub(crate) fn expect(&mut self, counter: Counter) {
+        self.expect_times(counter, 1);
+    }
+
+    /// Waits until a counter has moved so often.
+    pub(crate) fn expect_times(&mut self, counter: Counter, times: u64) {
         let index = counter.index() as usize;
-        let wanted = self.seen[index] + 1;
+        let wanted = self.seen[index] + times;
         let found = self.wait(|lab| Some(lab.totals()[index]).filter(|found| *found >= wanted));
         assert_eq!(found, Some(wanted), "{}; moved: {:?}", counter.name(), self.moved());
         self.seen[index] = wanted;
@@ -178,6 +198,14 @@ impl Lab {
         self.flows().get(&key, 0).ok()
     }
 
+    /// Changes what the server remembers of the client's flow, which no other packet may do meanwhile.
+    pub(crate) fn change_flow(&mut self, change: impl FnOnce(&mut ServerFlow)) {
+        let mut flow = self.flow().expect("the flow is remembered");
+        change(&mut flow);
+        let key = self.flow_key();
+        self.flows().insert(key, flow, 0).unwrap();
+    }
+
     /// Makes the server forget the client's flow, as a full table does.
     pub(crate) fn forget_flow(&mut self) {
         let key = self.flow_key();
@@ -190,6 +218,13 @@ impl Lab {
 
     fn flow_key(&self) -> FlowKey {
         FlowKey::new(self.client.ip().into(), self.client.port().to_be(), SERVICE)
+    }
+}
+
+fn is_from(frame: &[u8], address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => frame[12..14] == [0x08, 0x00] && frame[26..30] == address.octets(),
+        IpAddr::V6(address) => frame[12..14] == [0x86, 0xdd] && frame[22..38] == address.octets(),
     }
 }
 
@@ -210,7 +245,8 @@ fn wire() {
     }
     ip("link set lo up");
     ip("link add client type veth peer name server");
-    ip("link set client address 02:00:00:00:00:01 up");
+    // Not the client's: the kernel's own end of the wire is nobody whom frames are for.
+    ip("link set client address 02:00:00:00:00:02 up");
     ip("link set server address 02:00:00:00:00:0b up");
     ip("addr add 198.18.0.11/24 dev server");
     ip("addr add 2001:db8::11/64 dev server nodad");

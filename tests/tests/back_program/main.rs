@@ -8,14 +8,19 @@
 mod answer;
 mod connection;
 mod dropped;
+mod followed;
 mod frame;
 mod hand_off;
+mod kept;
 mod lab;
 mod measured;
+mod moved;
 mod negotiated;
 mod passed;
 mod raw;
 mod retired;
+mod retiring;
+mod returned;
 mod scenario;
 
 use dispatcher_common::counter::BackCounter;
@@ -24,11 +29,16 @@ use dispatcher_common::counter::BackCounter;
 fn every_counter_is_reached_by_a_scenario() {
     let tables = [
         dropped::SCENARIOS,
+        followed::SCENARIOS,
         hand_off::SCENARIOS,
+        kept::SCENARIOS,
         measured::SCENARIOS,
+        moved::SCENARIOS,
         negotiated::SCENARIOS,
         passed::SCENARIOS,
         retired::SCENARIOS,
+        retiring::SCENARIOS,
+        returned::SCENARIOS,
     ];
     for counter in BackCounter::ALL {
         let is_reached = tables.iter().copied().flatten().any(|scenario| scenario.counters.contains(counter));

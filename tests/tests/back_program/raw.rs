@@ -39,6 +39,28 @@ impl RawSocket {
         assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
     }
 
+    /// Sends with a mark that the receiving programs see: the wire is inside the namespace.
+    pub(crate) fn send_marked(&self, frame: &[u8], mark: u32) {
+        self.set_mark(mark);
+        self.send(frame);
+        self.set_mark(0);
+    }
+
+    fn set_mark(&self, mark: u32) {
+        let len = size_of_val(&mark) as u32;
+        // SAFETY: the value is as long as said.
+        let status = unsafe {
+            libc::setsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MARK,
+                (&raw const mark).cast(),
+                len,
+            )
+        };
+        assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
+    }
+
     /// The next frame that has come, if there is one.
     pub(crate) fn receive(&self) -> Option<Vec<u8>> {
         let mut frame = vec![0; LARGEST_FRAME];
