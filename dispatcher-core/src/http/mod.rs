@@ -8,6 +8,7 @@
 //! a repeated `Content-Length` is refused even if equal; `Host` must not be empty; an authority in the target
 //! must equal `Host`; codings before the final `chunked` are let through, as they do not change the framing.
 
+mod course;
 mod framing;
 mod host;
 mod refusal;
@@ -23,6 +24,7 @@ use framing::{Framing, trim};
 use scan::{Extent, Stop};
 use target::Target;
 
+pub use course::{Course, Unclear};
 pub use framing::BodyLength;
 pub use refusal::Refusal;
 pub use request::{RequestHead, Version};
