@@ -19,7 +19,8 @@ pub struct DispatchRecord {
     pub priority: u8,
     /// One of [`super::outcome`].
     pub outcome: u8,
-    pub reserved: u8,
+    /// 1 for a further request of a connection, which admits no flow; else 0.
+    pub further: u8,
     pub reserved2: u32,
 }
 
@@ -44,7 +45,7 @@ impl DispatchRecord {
     pub const fn words(&self) -> [u64; Self::WORDS] {
         let ([a, b, c, d], [e, f], [g, h]) =
             (self.work_us.to_ne_bytes(), self.class.to_ne_bytes(), self.server.to_ne_bytes());
-        let third = [self.owner, self.priority, self.outcome, 0, 0, 0, 0, 0];
+        let third = [self.owner, self.priority, self.outcome, self.further, 0, 0, 0, 0];
         [self.target, u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(third)]
     }
 
@@ -52,7 +53,7 @@ impl DispatchRecord {
     #[must_use]
     pub const fn from_words([target, second, third]: [u64; Self::WORDS]) -> Self {
         let [a, b, c, d, class0, class1, server0, server1] = second.to_ne_bytes();
-        let [owner, priority, outcome, ..] = third.to_ne_bytes();
+        let [owner, priority, outcome, further, ..] = third.to_ne_bytes();
         Self {
             target,
             work_us: u32::from_ne_bytes([a, b, c, d]),
@@ -61,7 +62,7 @@ impl DispatchRecord {
             owner,
             priority,
             outcome,
-            reserved: 0,
+            further,
             reserved2: 0,
         }
     }
@@ -81,6 +82,7 @@ mod tests {
             owner: 0x41,
             priority: 0x42,
             outcome: 0x43,
+            further: 0x44,
             ..DispatchRecord::default()
         };
         // SAFETY: of the same size, without padding.

@@ -271,7 +271,7 @@ pub(super) fn note(segment: &Segment<'_>, cached: &CachedClass, chosen: &Chosen,
         owner: segment.service.owner,
         priority,
         outcome: chosen.outcome,
-        reserved: 0,
+        further: 0,
         reserved2: 0,
     });
 }

@@ -48,7 +48,9 @@ impl Model {
         let view = state.cluster.view(&config.servers);
         state.policies[owner].observed(request, choice, &view, &mut rand::rng());
         state.count(request.class, choice, now);
-        self.admission.learnt(owner, priority);
+        if record.further == 0 {
+            self.admission.learnt(owner, priority);
+        }
     }
 
     /// Takes in what the program has dispatched, and publishes all that it chooses by. Call it every few milliseconds.
