@@ -24,6 +24,8 @@ pub(super) const ANSWERED: Duration = Duration::from_secs(3);
 pub(super) const MAX_SOURCES: i64 = 65_536;
 pub(super) const CLASS_CACHE: i64 = 65_536;
 
+pub(super) const PROTOCOL: &str = "http";
+pub(super) const PER_REQUEST: bool = true;
 pub(super) const HASH_CLASSES: i64 = 20;
 pub(super) const PRIORITY: i64 = 3;
 

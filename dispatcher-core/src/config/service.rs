@@ -35,6 +35,8 @@ pub struct ServiceConfig {
     pub port: u16,
     /// Its servers in ascending order.
     pub servers: Vec<ServerId>,
+    /// Whether every request of a connection is dispatched, or only the first.
+    pub per_request: bool,
     /// Its policy.
     pub policy: PolicySettings,
     /// Named classes, first match wins.
@@ -76,6 +78,8 @@ pub(super) struct ServiceFile {
     pub(super) vip: Spanned<Vec<Spanned<String>>>,
     port: Spanned<i64>,
     servers: Option<Spanned<Vec<Spanned<String>>>>,
+    protocol: Option<Spanned<String>>,
+    per_request: Option<bool>,
     policy: Option<Spanned<String>>,
     table: Option<Spanned<TableWord>>,
     load_threshold: Option<Spanned<Threshold>>,
@@ -130,6 +134,7 @@ pub(super) fn convert(
         vips: vips(source, &file.vip, servers)?,
         port: port(source, file.port)?,
         servers: members(source, file.servers, servers)?,
+        per_request: per_request(source, file.protocol.as_ref(), file.per_request)?,
         policy: PolicyKeys {
             policy: file.policy,
             table: file.table,
@@ -156,6 +161,25 @@ pub(super) fn convert(
         signed_cookie: file.signed_cookie.map(|name| cookie_name(source, name)).transpose()?,
         admission: AdmissionFile::settle(source, file.admission, admission)?,
     })
+}
+
+/// The protocol says whether requests can be told apart; HTTP is the only one so far.
+fn per_request(
+    source: Source<'_>,
+    protocol: Option<&Spanned<String>>,
+    wanted: Option<bool>,
+) -> Result<bool, ConfigError> {
+    match protocol {
+        Some(protocol) if protocol.get_ref() != defaults::PROTOCOL => {
+            let message = format!(
+                "protocol {:?} is not supported; write {:?} or remove the key",
+                protocol.get_ref(),
+                defaults::PROTOCOL
+            );
+            Err(source.error(protocol.span(), message))
+        }
+        _ => Ok(wanted.unwrap_or(defaults::PER_REQUEST)),
+    }
 }
 
 fn rules_file(source: Source<'_>, path: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>, ConfigError> {

@@ -89,6 +89,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!((&service.members, &service.signed_cookie, &service.admission), (&None, &None, &None));
     assert_eq!((service.servers.as_slice(), service.priority.get()), (&[ServerId(0)][..], 3));
     assert_eq!((service.hash_classes, service.class_key), (20, ClassKey::Path));
+    assert!(service.per_request);
     assert_eq!((service.policy.name.as_str(), service.policy.table), ("context", TableKind::Weighted));
     assert_eq!(service.policy.load_threshold(), LoadThreshold::Requests(72));
 }
@@ -120,6 +121,30 @@ port = 80"#;
     let config = front("#SERVICE", more).unwrap();
     assert_eq!(config.services.iter().map(|s| s.class_base).collect::<Vec<_>>(), [ClassId(0), ClassId(6)]);
     assert_eq!((config.class_count(), config.services[1].class_map().base()), (26, ClassId(6)));
+}
+
+#[test]
+fn only_the_first_request_of_a_connection_is_dispatched_if_that_is_wanted() {
+    for (keys, per_request) in
+        [("protocol = \"http\"", true), ("per_request = false", false), ("per_request = true", true)]
+    {
+        assert_eq!(front("#SERVICE", keys).unwrap().services[0].per_request, per_request, "{keys}");
+    }
+    let mistakes: &[Mistake<'_>] = &[
+        (
+            "#SERVICE",
+            "protocol = \"h2\"",
+            12,
+            "protocol \"h2\" is not supported; write \"http\" or remove the key",
+        ),
+        (
+            "#SERVICE",
+            "per_request = \"yes\"",
+            12,
+            "per_request: invalid type: string \"yes\", expected a boolean",
+        ),
+    ];
+    check(|place, more| front(place, more).err(), "front.toml", mistakes);
 }
 
 #[test]

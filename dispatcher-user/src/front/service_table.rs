@@ -123,6 +123,17 @@ fn set_members(entry: &mut ServiceEntry, quick: bool, members: MemberState) {
     entry.flags |= if members.has_ports { flag::MEMBER_PORTS } else { 0 };
 }
 
+/// The flags that rules do not change.
+fn lasting_flags(service: &ServiceConfig) -> u8 {
+    let admission = service.admission.as_ref();
+    let flags = [
+        (admission.is_some(), flag::ADMISSION),
+        (admission.is_some_and(|settings| settings.sources.is_limited()), flag::SOURCE_LIMITS),
+        (service.per_request, flag::PER_REQUEST),
+    ];
+    flags.into_iter().filter(|(holds, _)| *holds).fold(0, |all, (_, flag)| all | flag)
+}
+
 /// One entry for each VIP and port, numbered as the model numbers them, and one for each VIP alone.
 fn service_entries(
     config: &FrontConfig,
@@ -135,14 +146,11 @@ fn service_entries(
         services.flat_map(|(owner, service)| service.vips.iter().map(move |vip| (owner, service, *vip)));
     let mut entries: Vec<(ServiceKey, ServiceEntry)> = Vec::new();
     for (id, (owner, service, vip)) in pairs.enumerate() {
-        let admission = service.admission.as_ref();
-        let limits = admission.is_some_and(|settings| settings.sources.is_limited());
         let mut entry = ServiceEntry {
             id: id as u16,
             owner: owner as u8,
             priority: service.priority.get(),
-            flags: if admission.is_some() { flag::ADMISSION } else { 0 }
-                | if limits { flag::SOURCE_LIMITS } else { 0 },
+            flags: lasting_flags(service),
             ..ServiceEntry::default()
         };
         set_members(&mut entry, quick[owner], members.get(owner).copied().unwrap_or_default());
@@ -197,6 +205,21 @@ mod tests {
         assert!(is_quick(&entry));
         config.class_cache = 0;
         assert!(!entries_of(&config).iter().any(|(_, entry)| is_quick(entry)));
+    }
+
+    #[test]
+    fn a_service_has_the_flags_of_its_configuration_whatever_its_rules() {
+        let mut config = config();
+        config.class_cache = 0;
+        config.services[0].per_request = false;
+        let mut entries = entries_of(&config);
+        let flags = |entries: &[(ServiceKey, ServiceEntry)]| -> Vec<u8> {
+            entries.iter().map(|(_, entry)| entry.flags).collect()
+        };
+        let expected = [0, 0, 0, 0, flag::PER_REQUEST, flag::PER_REQUEST];
+        assert_eq!(flags(&entries), expected);
+        entries.iter_mut().for_each(|(_, entry)| set_members(entry, false, MemberState::default()));
+        assert_eq!(flags(&entries), expected);
     }
 
     #[test]
