@@ -45,7 +45,7 @@ impl Unclear {
 /// How a connection goes on from a stretch of bytes that begins with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
-    /// Requests that begin in the bytes: at least one, and one whose head is not whole counts.
+    /// Requests that begin in the bytes; one whose head is not whole counts.
     pub requests: u32,
     /// Where the next request may start, in bytes from the beginning, possibly beyond the end.
     pub next: Result<u32, Unclear>,
@@ -69,6 +69,16 @@ impl Course {
             };
         }
         Self { requests, next }
+    }
+
+    /// Of bytes that should begin with a request, but may not.
+    #[must_use]
+    pub fn read(bytes: &[u8], limit: usize) -> Self {
+        match parse_head(bytes, limit) {
+            Head::Complete(first) => Self::of(&first, bytes, limit),
+            Head::Partial => Self { requests: 1, next: Err(Unclear::Split) },
+            Head::Refused(_) => Self { requests: 0, next: Err(Unclear::Malformed) },
+        }
     }
 
     /// Whether the bytes are one whole request and nothing else, `len` of them.
@@ -171,6 +181,15 @@ mod tests {
         ] {
             assert_eq!(course(text.as_bytes()), Course { requests, next }, "{text}");
         }
+    }
+
+    #[test]
+    fn bytes_that_begin_with_no_whole_request_have_a_course_too() {
+        assert_eq!(Course::read(GET.as_bytes(), LIMIT), course(GET.as_bytes()));
+        let split = Course { requests: 1, next: Err(Unclear::Split) };
+        assert_eq!(Course::read(&GET.as_bytes()[..9], LIMIT), split);
+        let malformed = Course { requests: 0, next: Err(Unclear::Malformed) };
+        assert_eq!(Course::read(b"\x81\x05hello", LIMIT), malformed);
     }
 
     #[test]

@@ -21,6 +21,39 @@ pub struct Decision {
     pub evict_below: Option<u8>,
     /// What the class cache may be told.
     pub known: Option<Known>,
+    /// Further requests of the connection are dispatched, too.
+    pub per_request: bool,
+}
+
+/// What is known of a flow that sends a further request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Index of the server that has the connection.
+    pub server: u16,
+    /// Class of the request before.
+    pub class: u16,
+    pub priority: u8,
+}
+
+/// Where a further request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Onward {
+    /// Index of the server that is to answer; that of the flow if it is to stay.
+    pub server: u16,
+    pub class: u16,
+    /// The flow's from now on.
+    pub priority: u8,
+    /// What the class cache may be told.
+    pub known: Option<Known>,
+}
+
+/// What becomes of a further request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Further {
+    /// It counts as a dispatch at once. No flow is opened, and priorities' counts of flows stay.
+    Dispatched(Onward),
+    /// Its priority is below the gate.
+    Refused(Refusal),
 }
 
 /// What holds for all requests with this line and host, whoever sends them.
@@ -55,6 +88,15 @@ pub enum Judgement {
 pub trait Dispatch: Send + Sync {
     /// Judges the first request of a connection.
     fn dispatch(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>) -> Judgement;
+
+    /// Judges a further request of a connection. Where nobody else can take it, it stays.
+    fn further(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>, flow: &Flow) -> Further;
+
+    /// Counts requests that go to a server without a decision.
+    fn continued(&self, server: u16, requests: u32);
+
+    /// Counts an open flow by another priority.
+    fn reprioritised(&self, service: u16, before: u8, after: u8);
 
     /// How to tell a client of this priority that it is refused.
     fn refusal(&self, service: u16, priority: u8) -> Refusal;

@@ -1,6 +1,7 @@
 //! The cluster model as the daemon shares it: one lock around the decision core's servers and policies. Slow-path threads ask
 //! it for decisions; reports, neighbour look-up and listings reach it from the control plane's thread.
 
+mod requests;
 mod sharing;
 #[cfg(test)]
 pub(super) mod tests;
@@ -12,8 +13,7 @@ use std::{
 };
 
 use dispatcher_common::{
-    address::Address, admission::Ruling, counter::ControlCounter, filter::FlowKey, server::ServerEntry,
-    tuple::Tuple,
+    address::Address, admission::Ruling, filter::FlowKey, server::ServerEntry, tuple::Tuple,
 };
 use dispatcher_core::{
     admission::{Overload, Pressure, Victim},
@@ -22,7 +22,7 @@ use dispatcher_core::{
     config::{FrontConfig, ServiceConfig},
     http::RequestHead,
     ids::{Priority, ServerId},
-    policy::{Classified, InKernel, Outcome, Policy, UnknownPolicy},
+    policy::{Outcome, Policy, UnknownPolicy},
     report::Report,
 };
 
@@ -30,11 +30,11 @@ use super::{
     admission::Admission,
     choice::Choices,
     counters::ControlCounters,
-    dispatch::{Decision, Dispatch, Judgement, Known, Refusal},
+    dispatch::{Decision, Dispatch, Flow, Further, Judgement, Refusal},
     kept::KeptRequests,
     members::Members,
 };
-use crate::kernel::clock;
+use requests::stay;
 
 /// What was dispatched, to a server or of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,47 +278,46 @@ fn doors(config: &FrontConfig) -> Vec<Door> {
 impl Dispatch for Model {
     fn dispatch(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>) -> Judgement {
         let Some(owner) = self.owner(service) else { return Judgement::NoServer };
-        let Service { config, classes } = &self.services[owner];
-        let table = self.members.current(owner);
-        let member = table.classify(client, head, clock::wall_ns() / 1_000_000_000);
-        if member.bad_signature.is_some() {
-            self.counters.increment(ControlCounter::SignedCookieBad);
-        }
-        let priority = member.priority;
-        let class = classes.classify(head);
-        let target = classes.target(head);
-        let request = Classified { class, priority, target: Some(target) };
+        let (request, known) = self.read(owner, client, head);
+        let priority = request.priority;
         let now = self.now();
         let state = &mut *self.lock();
-        if let InKernel::RoundRobin(_) = state.policies[owner].in_kernel() {
-            state.next_look = now;
-        }
-        self.advance(state, now);
-        self.observe_locked(state, owner, now);
+        self.look_ahead(state, owner, now);
         let evict_below = match self.admission.judge(owner, priority, client.ip(), now) {
             Ruling::Admit => None,
             Ruling::Evict(_) => Some(priority.get()),
             Ruling::Refuse => return Judgement::Refused(self.admission.refused(owner, priority)),
         };
-        let view = state.cluster.view(&config.servers);
-        let Some(choice) = state.policies[owner].choose(request, &view, now, &mut rand::rng()) else {
-            return Judgement::NoServer;
-        };
-        state.count(class, choice, now);
-        state.tell(owner, class, choice.server);
+        let Some(choice) = self.choose(state, owner, request, now) else { return Judgement::NoServer };
+        state.count(request.class, choice, now);
+        state.tell(owner, request.class, choice.server);
         self.admission.admitted(owner, priority);
         Judgement::Dispatched(Decision {
             server: choice.server.0,
-            class: class.0,
+            class: request.class.0,
             priority: priority.get(),
             entry: state.entries[choice.server.index()],
             evict_below,
-            known: (!table.asks_for_cookies()).then_some(Known {
-                owner: owner as u8,
-                target,
-                class: class.0,
-            }),
+            known,
+            per_request: self.services[owner].config.per_request,
         })
+    }
+
+    fn further(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>, flow: &Flow) -> Further {
+        match self.owner(service) {
+            Some(owner) => self.judge_further(owner, client, head, flow),
+            None => Further::Dispatched(stay(flow)),
+        }
+    }
+
+    fn continued(&self, server: u16, requests: u32) {
+        self.lock().cluster.continued(ServerId(server), requests.into());
+    }
+
+    fn reprioritised(&self, service: u16, before: u8, after: u8) {
+        if let Some(owner) = self.owner(service) {
+            self.admission.reprioritised(owner, before, after);
+        }
     }
 
     fn refusal(&self, service: u16, priority: u8) -> Refusal {

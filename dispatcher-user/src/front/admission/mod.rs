@@ -197,6 +197,12 @@ impl Admission {
         self.ledger.close(owner, priority);
     }
 
+    /// Counts an open flow by another priority.
+    pub fn reprioritised(&self, owner: usize, before: u8, after: u8) {
+        self.ledger.close(owner, before);
+        self.ledger.open(owner, after);
+    }
+
     /// Counts a flow as evicted and closed.
     pub fn evicted(&self, owner: usize, priority: u8) {
         self.ledger.close(owner, priority);

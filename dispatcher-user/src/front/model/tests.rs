@@ -11,7 +11,11 @@ use dispatcher_core::{
 };
 
 use super::*;
-use crate::front::{admission::ledger::Ledger, members};
+use crate::front::{
+    admission::ledger::Ledger,
+    dispatch::{Known, Onward},
+    members,
+};
 
 /// Two servers, two services, three VIPs.
 pub(in crate::front) fn config() -> FrontConfig {
@@ -83,13 +87,17 @@ fn dispatch(model: &Model, service: u16, path: &str) -> Option<Decision> {
     }
 }
 
-fn judge(model: &Model, service: u16, path: &str) -> Judgement {
-    let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-    let client = "198.18.0.1:40000".parse().unwrap();
+fn head_of(path: &str) -> RequestHead<'static> {
+    // A head lives as long as its bytes, of which tests need few.
+    let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").leak();
     match parse_head(text.as_bytes(), 1000) {
-        Head::Complete(head) => model.dispatch(service, client, &head),
+        Head::Complete(head) => head,
         other => panic!("{other:?}"),
     }
+}
+
+fn judge(model: &Model, service: u16, path: &str) -> Judgement {
+    model.dispatch(service, "198.18.0.1:40000".parse().unwrap(), &head_of(path))
 }
 
 #[test]
@@ -133,6 +141,130 @@ fn hits_are_counted_by_class_and_server() {
     let state = model.lock();
     assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
     assert_eq!(state.policies[0].bound_server(ClassId(class)), Some(ServerId(0)));
+}
+
+/// Judges a further request of a flow that server 2 has, with a cookie if one is given.
+fn further(model: &Model, path: &str, cookie: &str) -> Further {
+    let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+    let client = "198.18.0.1:40000".parse().unwrap();
+    let flow = Flow { server: 1, class: 2, priority: 3 };
+    match parse_head(text.as_bytes(), 1000) {
+        Head::Complete(head) => model.further(0, client, &head, &flow),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn onward(model: &Model, path: &str) -> Onward {
+    match further(model, path, "a=b") {
+        Further::Dispatched(onward) => onward,
+        Further::Refused(refusal) => panic!("{refusal:?}"),
+    }
+}
+
+#[test]
+fn a_further_request_goes_where_its_class_is_bound() {
+    let model = model();
+    model.set_entry(ServerId(0), entry(11));
+    model.accept(&report("server1", 1), 1_000_000).unwrap();
+    let first = dispatch(&model, 0, "/a").unwrap();
+    assert!(first.per_request);
+    model.set_entry(ServerId(1), entry(12));
+    model.accept(&report("server2", 1), 1_000_000).unwrap();
+    let known = Some(Known { owner: 0, target: first.known.unwrap().target, class: first.class });
+    let expected = Onward { server: 0, class: first.class, priority: 3, known };
+    assert_eq!(onward(&model, "/a"), expected);
+    let counted = Tally { dispatched: 2, hits: 1, moved: 0 };
+    let state = model.lock();
+    assert_eq!((state.by_server[0], state.by_class[usize::from(first.class)]), (counted, counted));
+    drop(state);
+    assert_eq!(model.admission().tallies(0).of(3).admitted(), 1, "no newcomer");
+    assert_eq!(model.admission().entry(0).total(), 1);
+}
+
+#[test]
+fn a_further_request_leaves_a_server_that_drains() {
+    let model = model();
+    for (id, name) in ["server1", "server2"].into_iter().enumerate() {
+        model.set_entry(ServerId(id as u16), entry(id as u8 + 11));
+        model.accept(&report(name, 1), 1_000_000).unwrap();
+    }
+    model.lock().cluster.set_draining(ServerId(1), true);
+    for path in ["/a", "/b", "/c", "/d"] {
+        assert_eq!(onward(&model, path).server, 0);
+    }
+}
+
+#[test]
+fn a_further_request_that_nobody_can_take_stays_and_counts() {
+    let model = model();
+    let stays = onward(&model, "/a");
+    assert_eq!((stays.server, stays.priority), (1, 3));
+    assert_eq!(stays.class, model.services()[0].classes.classify(&head_of("/a")).0);
+    assert_eq!(model.lock().by_server[1], Tally { dispatched: 1, ..Tally::default() });
+    let other = Flow { server: 1, class: 2, priority: 4 };
+    let unknown = model.further(9, "198.18.0.1:40000".parse().unwrap(), &head_of("/a"), &other);
+    let expected = Onward { server: 1, class: 2, priority: 4, known: None };
+    assert_eq!(unknown, Further::Dispatched(expected));
+}
+
+#[test]
+fn requests_without_a_decision_count_in_their_server_s_load() {
+    let model = model();
+    let load = || model.lock().cluster.servers()[1].load();
+    let before = load();
+    model.continued(1, 2);
+    let two = load() - before;
+    model.continued(1, 1);
+    assert!(two > Duration::ZERO);
+    assert_eq!((load() - before) * 2, two * 3);
+}
+
+#[test]
+fn a_further_request_may_raise_its_flow_or_be_refused_below_the_gate() {
+    let text = r#"
+        secret = "0123456789abcdef"
+        interface = "eth0"
+        [[server]]
+        name = "server1"
+        address = "198.18.0.11"
+        [[service]]
+        name = "web"
+        vip = ["198.18.0.100"]
+        port = 80
+        [service.admission]
+        connection_limit = 2
+    "#;
+    let model = model_of(&FrontConfig::parse(text, "front.toml").unwrap());
+    model.set_entry(ServerId(0), entry(11));
+    model.accept(&report("server1", 1), 1_000_000).unwrap();
+    model.members().add(0, "198.18.0.0/24 * plan=gold 6".parse().unwrap()).unwrap();
+    model.members().add(0, "198.18.0.0/24 * plan=iron 2".parse().unwrap()).unwrap();
+    let with = |plan| further(&model, "/a", plan);
+    let priority = |further| match further {
+        Further::Dispatched(Onward { priority, known, .. }) => (Some(priority), known),
+        Further::Refused(_) => (None, None),
+    };
+    assert_eq!(priority(with("plan=gold")), (Some(6), None), "a cookie made the difference");
+    assert_eq!(priority(with("plan=iron")), (Some(2), None));
+    // Two flows are the limit, and of them the lower is below the gate.
+    dispatch(&model, 0, "/a").unwrap();
+    dispatch(&model, 0, "/a").unwrap();
+    model.reprioritised(0, 3, 6);
+    assert_eq!(model.admission().entry(0).open, [0, 0, 0, 1, 0, 0, 1, 0]);
+    assert_eq!(model.admission().gate(0), 4);
+    assert_eq!(priority(with("plan=iron")), (None, None));
+    assert_eq!(priority(with("plan=tin")), (Some(3), None), "judged by the program, as the flow's own");
+    assert_eq!(priority(with("plan=gold")), (Some(6), None));
+}
+
+#[test]
+fn further_requests_of_the_program_admit_nobody() {
+    let model = model();
+    let record = DispatchRecord { class: 1, priority: 3, further: 1, ..DispatchRecord::default() };
+    model.lock().choices.note_as_the_program(&record);
+    model.share();
+    assert_eq!(model.lock().by_class[1].dispatched, 1);
+    assert_eq!(model.admission().tallies(0).of(3).admitted(), 0);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use dispatcher_common::{
     syn_options::SynOptions,
     ticket::TicketWords,
 };
+use dispatcher_core::http::Course;
 
 use super::{
     frame::{Frame, TCP_LEN, flags},
@@ -56,6 +57,7 @@ pub(super) struct Destination {
     pub(super) server: u16,
     pub(super) class: u16,
     pub(super) priority: u8,
+    /// Where the frame goes: to this server, or while the connection is to move, to the one that has it.
     pub(super) entry: ServerEntry,
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Destination {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) to: Destination,
+    /// How the connection goes on, where it is followed.
+    pub(super) course: Option<Course>,
     /// Bytes of it that were sent; more may have come since, which the client sends to the server itself.
     len: usize,
     /// Whether the client's FIN was sent with it.
@@ -226,9 +230,10 @@ impl Head {
     }
 
     /// Notes that the head goes to a server now.
-    pub(super) fn mark_sent(&mut self, to: Destination, now_ns: u64) {
+    pub(super) fn mark_sent(&mut self, to: Destination, course: Option<Course>, now_ns: u64) {
         self.sent = Some(Sent {
             to,
+            course,
             len: self.received().len(),
             fin: self.fin_reached(),
             at_ns: now_ns,
@@ -395,7 +400,7 @@ mod tests {
         begin(&mut collection, &at(0, b"GET")).unwrap();
         assert_eq!(collection.due(4_999), []);
         assert_eq!(collection.due(5_000), [(key(40_000), Due::TimedOut)]);
-        collection.get_mut(&key(40_000)).unwrap().mark_sent(TO, 0);
+        collection.get_mut(&key(40_000)).unwrap().mark_sent(TO, None, 0);
         let mut times = Vec::new();
         for now_ms in 0..10_000_u64 {
             let now_ns = now_ms * 1_000_000;
@@ -439,7 +444,7 @@ mod tests {
             let mut collection = Collection::new(LIMITS);
             collection.begin(key(1), meta(mss), &bytes, &frame, 0).unwrap();
             let head = collection.get_mut(&key(1)).unwrap();
-            head.mark_sent(TO, 0);
+            head.mark_sent(TO, None, 0);
             let mut outbox = Outbox::default();
             let (count, length) = head.emit(&TICKET, mtu, &mut outbox);
             prop_assert_eq!(outbox.frames().count() as u64, count);

@@ -4,7 +4,10 @@
 
 mod admission;
 mod collecting;
+mod following;
+mod further;
 mod progress;
+mod sending;
 #[cfg(test)]
 mod tests;
 
@@ -20,25 +23,26 @@ use std::{
 use dispatcher_common::{
     counter::ControlCounter,
     epoch::Epoch,
-    filter::{Filter, FlowKey, state},
-    limits::TICKET_LEN,
+    filter::{Filter, FlowKey, opaque, state},
     server::ServerEntry,
     siphash::SipKey,
     slow_path::{META_LEN, SlowPathMeta, kind},
     syn_options::SynOptions,
-    ticket::{self, Ticket, TicketWords},
     tuple::Tuple,
 };
 use dispatcher_core::{
     admission::Way,
-    http::{Head as Parsed, RequestHead, parse_head},
+    http::{Course, Head as Parsed, RequestHead, parse_head},
 };
 
+use sending::Stamp;
+
 use super::{
+    advances::{Advances, Settled},
     answer::Answer,
     class_cache::{ClassCache, Found},
     collect::{Collection, Destination, Limits, window},
-    frame::{ETHERNET_LEN, Frame, ROOM, flags, set_macs, source_mac},
+    frame::{Frame, ROOM, flags, source_mac},
     outbox::{Outbox, Side},
     template::{Segment, Template},
     updates::Updates,
@@ -155,9 +159,18 @@ impl Shared {
     fn choose(&self, service: u16, tuple: &Tuple, head: &RequestHead<'_>) -> Choice {
         let client = SocketAddr::new(tuple.client.into(), u16::from_be(tuple.client_port_be));
         match self.dispatch.dispatch(service, client, head) {
-            Judgement::Dispatched(Decision { server, class, priority, entry, evict_below, known }) => {
+            Judgement::Dispatched(Decision {
+                server,
+                class,
+                priority,
+                entry,
+                evict_below,
+                known,
+                per_request,
+            }) => {
                 if entry.usable != 0 {
-                    Choice::To(Destination { server, class, priority, entry }, evict_below, known)
+                    let to = Destination { server, class, priority, entry };
+                    Choice::To(Chosen { to, evict_below, known, per_request })
                 } else {
                     self.dispatch.closed(service, priority);
                     Choice::Answer(Answer::NoServer)
@@ -176,38 +189,42 @@ impl Shared {
         self.dispatch.server(server).filter(|entry| entry.usable != 0)
     }
 
-    fn seal(&self, sealing: &Sealing<'_>, to: &Destination, now: Now) -> TicketWords {
-        let ticket = Ticket {
-            kind: ticket::KIND_HAND_OFF,
-            options: sealing.options,
-            priority: to.priority,
-            timestamps: sealing.timestamps,
-            followed: false,
-            number: 0,
-            class: to.class,
-            server: to.server,
-        };
-        let segment = ticket::Segment { tuple: sealing.tuple, seq: sealing.seq, ack: sealing.ack };
-        ticket.seal(&self.ticket_key, &segment, now.epoch)
+    /// Counts what a filter has become: a flow that ended, or an open one of another priority.
+    fn settle(&self, Settled { key, before, after }: &Settled) {
+        if before.state != state::ESTABLISHED {
+            return;
+        }
+        if after.state != state::ESTABLISHED {
+            self.dispatch.closed(key.service(), before.priority);
+        } else if after.priority != before.priority {
+            self.dispatch.reprioritised(key.service(), before.priority, after.priority);
+        }
     }
 }
 
-/// What becomes of a request.
+/// What becomes of a first request.
 enum Choice {
-    /// To a server, in the place of a flow below this priority if one is given; and what the class cache may be told.
-    To(Destination, Option<u8>, Option<Known>),
+    To(Chosen),
     Answer(Answer),
     Reset,
     Drop,
 }
 
-/// The segment that a ticket is made for.
-struct Sealing<'a> {
-    tuple: &'a Tuple,
-    options: SynOptions,
-    timestamps: bool,
-    seq: u32,
-    ack: u32,
+/// Where a first request goes.
+struct Chosen {
+    to: Destination,
+    /// In the place of a flow below this priority.
+    evict_below: Option<u8>,
+    /// What the class cache may be told.
+    known: Option<Known>,
+    per_request: bool,
+}
+
+impl Chosen {
+    /// How the connection goes on, if that matters. `bytes` are all of it that go to the server now.
+    fn course(&self, head: &RequestHead<'_>, bytes: &[u8], head_limit: usize) -> Option<Course> {
+        self.per_request.then(|| Course::of(head, bytes, head_limit))
+    }
 }
 
 /// What the caller does with a frame that it gave in.
@@ -247,7 +264,7 @@ impl Arrival {
     }
 
     /// The filter of this flow once its first segment is dealt with.
-    fn filter(&self, state: u8, now: Now) -> Filter {
+    fn filter(&self, state: u8, course: Option<Course>, now: Now) -> Filter {
         let frame = &self.frame;
         let first = First {
             seq: frame.seq,
@@ -255,6 +272,7 @@ impl Arrival {
             len: frame.payload_len(),
             options: self.meta.options,
             client_mac: self.client_mac,
+            course,
         };
         Filter { bytes: frame.end as u64, ..first.filter(state, now) }
     }
@@ -268,11 +286,13 @@ struct First {
     len: usize,
     options: u8,
     client_mac: [u8; 6],
+    /// How the connection goes on, where it is followed.
+    course: Option<Course>,
 }
 
 impl First {
     fn filter(&self, state: u8, now: Now) -> Filter {
-        Filter {
+        let mut filter = Filter {
             created_ns: now.ns,
             last_seen_ns: now.ns,
             request_ns: now.ns,
@@ -282,13 +302,22 @@ impl First {
             request_ack: self.ack,
             last_ack: self.ack,
             next_seq: self.seq.wrapping_add(self.len as u32),
-            requests: 1,
+            requests: self.course.map_or(1, |course| course.requests),
             state,
             options: self.options,
             client_mac: self.client_mac,
             ..Filter::default()
+        };
+        if let Some(course) = self.course {
+            following::set_next(&mut filter, self.seq, course.next);
         }
+        filter
     }
+}
+
+/// Whether it is known where the next request after a first one may start.
+fn is_clear(course: Option<Course>) -> bool {
+    course.is_some_and(|course| course.next.is_ok())
 }
 
 /// Whether a flow with this filter has a server.
@@ -299,15 +328,16 @@ fn is_handed_off(filter: &Filter) -> bool {
 /// One queue's engine.
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
-    /// Filters to be written once this batch's frames are sent.
+    /// Filters to be written once this batch's frames are sent: those of new flows, and what changes in others.
     updates: Updates,
+    advances: Advances,
     /// Classes to be put into the class cache then.
     found: Found,
 }
 
 impl Engine {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, updates: Updates::default(), found: Found::default() }
+        Self { shared, updates: Updates::default(), advances: Advances::default(), found: Found::default() }
     }
 
     /// Deals with one frame. `buffer` is [`ROOM`] bytes, the last of them the metadata, and the frame. Built frames go to
@@ -318,7 +348,9 @@ impl Engine {
             kind::FIRST => self.decide(&arrival, buffer, now, outbox),
             kind::AGAIN => self.again(&arrival, buffer, now, outbox),
             kind::LATER => self.later(&arrival, buffer, now, outbox),
-            kind::RETICKET => self.reticket(&arrival, buffer, now),
+            kind::RETICKET | kind::FURTHER_AGAIN => self.reticket(&arrival, buffer, now),
+            kind::FURTHER => self.further(&arrival, buffer, now, outbox),
+            kind::BEHIND => self.behind(&arrival, buffer, now),
             kind::KEPT => self.refuse_kept(&arrival, &buffer[ROOM..], now, outbox),
             _ => Verdict::Drop,
         }
@@ -326,10 +358,10 @@ impl Engine {
 
     /// Writes the filters of the frames that were sent, and what they have shown of classes.
     pub(super) fn flush(&mut self) {
-        let failed = self.updates.write(&*self.shared.filters);
-        if failed > 0 {
-            self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed as u64);
-        }
+        let failed = self.updates.write(&*self.shared.filters) as u64;
+        let outcome = self.advances.write(&*self.shared.filters);
+        outcome.settled.iter().for_each(|settled| self.shared.settle(settled));
+        self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed + outcome.failed);
         if let Some(cache) = &self.shared.class_cache {
             let written = self.found.write(cache);
             self.shared.counters.add(ControlCounter::ClassCached, written.done);
@@ -349,10 +381,11 @@ impl Engine {
         let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
         let answer = match parse_head(payload, self.shared.head_limit) {
             Parsed::Complete(head) => match self.shared.choose(arrival.meta.service, &frame.tuple, &head) {
-                Choice::To(to, evict_below, known) => {
-                    self.remember(payload, known, now);
-                    self.make_room(&arrival.key, evict_below, outbox);
-                    return self.hand_off(arrival, &to, buffer, now);
+                Choice::To(chosen) => {
+                    let course = chosen.course(&head, payload, self.shared.head_limit);
+                    self.remember(payload, chosen.known, now);
+                    self.make_room(&arrival.key, chosen.evict_below, outbox);
+                    return self.hand_off(arrival, &chosen.to, course, buffer, now);
                 }
                 Choice::Answer(answer) => answer,
                 Choice::Reset => return self.refuse_with_reset(arrival, &buffer[ROOM..], outbox),
@@ -365,22 +398,37 @@ impl Engine {
     }
 
     /// The quick way: the same frame goes to its server with a ticket.
-    fn hand_off(&mut self, arrival: &Arrival, to: &Destination, buffer: &mut [u8], now: Now) -> Verdict {
-        let verdict = self.send_with_ticket(arrival, to, buffer, now);
+    fn hand_off(
+        &mut self,
+        arrival: &Arrival,
+        to: &Destination,
+        course: Option<Course>,
+        buffer: &mut [u8],
+        now: Now,
+    ) -> Verdict {
+        let stamp = Stamp::first(is_clear(course));
+        let verdict = self.send_with_ticket(arrival, to, stamp, buffer, now);
         if verdict == Verdict::Drop {
             self.shared.dispatch.closed(arrival.meta.service, to.priority);
             return verdict;
         }
-        self.shared.count(ControlCounter::Dispatched);
         let state = self.state_at_hand_off(arrival.meta.service, to, arrival.frame.has(flags::FIN));
         let filter = Filter {
             class: to.class,
             server: to.server,
             priority: to.priority,
-            ..arrival.filter(state, now)
+            ..arrival.filter(state, course, now)
         };
+        self.count_hand_off(&filter);
         self.updates.push(arrival.key, filter);
         verdict
+    }
+
+    /// Counts a request that is handed off, and those behind it.
+    fn count_hand_off(&self, filter: &Filter) {
+        self.shared.count(ControlCounter::Dispatched);
+        self.count_opaque(opaque::NOT, filter.opaque);
+        self.count_more(filter.server, filter.requests.saturating_sub(1));
     }
 
     /// A flow whose client has closed its side already does not count as open.
@@ -392,51 +440,27 @@ impl Engine {
         state::CLOSING
     }
 
-    fn send_with_ticket(&self, arrival: &Arrival, to: &Destination, buffer: &mut [u8], now: Now) -> Verdict {
-        let frame = &arrival.frame;
-        let sealing = Sealing {
-            tuple: &frame.tuple,
-            options: SynOptions(arrival.meta.options),
-            timestamps: frame.timestamps.is_some(),
-            seq: frame.seq,
-            ack: frame.ack,
-        };
-        let words = self.shared.seal(&sealing, to, now);
-        let end = ROOM + frame.end;
-        let start = if frame.has_room() {
-            if frame.end + TICKET_LEN - ETHERNET_LEN > self.shared.mtu {
-                // The kernel would drop it without a word: a client that ignores the MSS that we announced.
-                self.shared.count(ControlCounter::TransmitFailed);
-                return Verdict::Drop;
-            }
-            frame.insert_ticket(buffer, &words);
-            0
-        } else {
-            frame.overwrite_options(&mut buffer[ROOM..], &words);
-            ROOM
-        };
-        set_macs(&mut buffer[start..], &to.entry);
-        Verdict::Send { start, end }
-    }
-
     /// The first segment again, while the kernel's program saw a pending filter.
     fn again(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now, outbox: &mut Outbox) -> Verdict {
         let known = match self.known(arrival, &buffer[ROOM..], now, outbox) {
             Ok(known) => known,
             Err(verdict) => return verdict,
         };
-        let to = match known.filter {
+        let counter = ControlCounter::LaterForwarded;
+        match known.filter {
             Some(filter) if is_handed_off(&filter) && filter.handoff_seq == arrival.frame.seq => {
-                self.destination(filter.server, filter.class, filter.priority)
+                self.repeat(arrival, &filter, counter, buffer, now)
             }
             Some(Filter { state: state::PENDING, .. }) => match known.sent {
-                Some(sent) => Some(sent),
-                None => return self.decide(arrival, buffer, now, outbox),
+                Some(sent) => {
+                    let stamp = Stamp::first(is_clear(sent.course));
+                    self.send_again(arrival, &sent.to, stamp, counter, buffer, now)
+                }
+                None => self.decide(arrival, buffer, now, outbox),
             },
-            Some(Filter { state: state::ANSWERED, .. }) => return Verdict::Drop,
-            _ => return self.lost(),
-        };
-        self.send_again(arrival, to, ControlCounter::LaterForwarded, buffer, now)
+            Some(Filter { state: state::ANSWERED, .. }) => Verdict::Drop,
+            _ => self.lost(),
+        }
     }
 
     /// Another segment of a flow whose filter was pending when it came.
@@ -447,11 +471,12 @@ impl Engine {
         };
         match (known.filter, known.sent) {
             (Some(filter), _) if is_handed_off(&filter) => {
-                self.note(arrival, filter, now);
-                self.forward(arrival, filter.server, buffer)
+                let frame = &arrival.frame;
+                self.note(arrival, filter, &buffer[ROOM + frame.payload..ROOM + frame.end], now);
+                self.forward(arrival, filter.server, ControlCounter::LaterForwarded, buffer)
             }
             (Some(Filter { state: state::PENDING, .. }), Some(sent)) => {
-                self.forward(arrival, sent.server, buffer)
+                self.forward(arrival, sent.to.server, ControlCounter::LaterForwarded, buffer)
             }
             (Some(Filter { state: state::PENDING, .. }), None) if arrival.frame.has(flags::RST) => {
                 self.forget(&arrival.key);
@@ -462,54 +487,27 @@ impl Engine {
         }
     }
 
-    /// The hand-off's segment again, with SACK blocks where the ticket belongs.
-    fn reticket(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now) -> Verdict {
-        let filter = self.look_up(&arrival.key);
-        let priority = filter.map_or(0, |filter| filter.priority);
-        let to = self.destination(arrival.meta.server, arrival.meta.class, priority);
-        self.send_again(arrival, to, ControlCounter::Reticketed, buffer, now)
-    }
-
-    fn send_again(
-        &self,
-        arrival: &Arrival,
-        to: Option<Destination>,
-        counter: ControlCounter,
-        buffer: &mut [u8],
-        now: Now,
-    ) -> Verdict {
-        let Some(to) = to else { return self.unsendable() };
-        let verdict = self.send_with_ticket(arrival, &to, buffer, now);
-        if verdict != Verdict::Drop {
-            self.shared.count(counter);
-        }
-        verdict
-    }
-
-    fn forward(&self, arrival: &Arrival, server: u16, buffer: &mut [u8]) -> Verdict {
-        let Some(entry) = self.shared.usable_server(server) else { return self.unsendable() };
-        set_macs(&mut buffer[ROOM..], &entry);
-        self.shared.count(ControlCounter::LaterForwarded);
-        Verdict::Send { start: ROOM, end: ROOM + arrival.frame.end }
-    }
-
     /// What the kernel's program does for a segment that it forwards itself.
-    fn note(&mut self, arrival: &Arrival, filter: Filter, now: Now) {
+    fn note(&mut self, arrival: &Arrival, filter: Filter, payload: &[u8], now: Now) {
         let (service, priority) = (arrival.key.service(), filter.priority);
         let mut noted = filter;
-        if let Some(wait) = progress::note(&mut noted, &arrival.frame, now.ns) {
+        let head_limit = self.shared.head_limit;
+        if let Some(wait) = progress::note(&mut noted, &arrival.frame, payload, head_limit, now.ns) {
             self.shared.dispatch.answered(service, priority, wait);
         }
-        if arrival.frame.has(flags::FIN | flags::RST) && filter.state == state::ESTABLISHED {
-            self.shared.dispatch.closed(service, priority);
+        let closes = arrival.frame.has(flags::FIN | flags::RST) && filter.state == state::ESTABLISHED;
+        if closes {
             noted.state = state::CLOSING;
         }
-        if self.updates.find(&arrival.key).is_some() {
-            self.updates.push(arrival.key, noted);
-        } else if self.shared.filters.update_batch(&[arrival.key], &[noted]) > 0 {
-            // At once, as the program may note the next segment any moment.
-            self.shared.count(ControlCounter::FilterUpdateFailed);
+        if self.updates.find(&arrival.key).is_none() {
+            self.advance(arrival, filter, noted);
+            return;
         }
+        if closes {
+            self.shared.dispatch.closed(service, priority);
+        }
+        self.count_opaque(filter.opaque, noted.opaque);
+        self.updates.push(arrival.key, noted);
     }
 
     fn answer(
@@ -539,18 +537,14 @@ impl Engine {
             Template::new(bytes, frame).to_client(out, &segment, window);
         });
         self.shared.count(answer.counter());
-        self.updates.push(arrival.key, arrival.filter(state::ANSWERED, now));
+        self.updates.push(arrival.key, arrival.filter(state::ANSWERED, None, now));
         Verdict::Drop
-    }
-
-    fn destination(&self, server: u16, class: u16, priority: u8) -> Option<Destination> {
-        let entry = self.shared.usable_server(server)?;
-        Some(Destination { server, class, priority, entry })
     }
 
     /// The flow's filter: as this batch leaves it, else as it stands in the map.
     fn look_up(&self, key: &FlowKey) -> Option<Filter> {
-        self.updates.find(key).or_else(|| self.shared.filters.lookup(key).ok().flatten())
+        let here = self.updates.find(key).or_else(|| self.advances.find(key));
+        here.or_else(|| self.shared.filters.lookup(key).ok().flatten())
     }
 
     /// Takes the filter of a flow away whose client is gone.
@@ -561,6 +555,7 @@ impl Engine {
 
     fn remove_filter(&mut self, key: &FlowKey) {
         self.updates.remove(key);
+        self.advances.remove(key);
         if self.shared.filters.delete(key).is_err() {
             self.shared.count(ControlCounter::FilterUpdateFailed);
         }

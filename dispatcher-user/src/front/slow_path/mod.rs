@@ -4,6 +4,7 @@
 //! of a frame and knows no sockets; `socket` and `server_side` know no frames; `queue` joins the two. The kernel's program must
 //! already send frames to the XSKS map with `SlowPathMeta` before them.
 
+mod advances;
 mod answer;
 mod class_cache;
 mod collect;

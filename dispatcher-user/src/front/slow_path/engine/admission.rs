@@ -65,12 +65,24 @@ impl Engine {
         else {
             return self.lost();
         };
+        let refusal = self.shared.dispatch.refusal(arrival.key.service(), filter.priority);
+        self.refuse_request(arrival, bytes, &filter, refusal, now, outbox)
+    }
+
+    /// Refuses a request of a flow that has a server, at both ends.
+    pub(super) fn refuse_request(
+        &mut self,
+        arrival: &Arrival,
+        bytes: &[u8],
+        filter: &Filter,
+        Refusal { way, retry_after }: Refusal,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Verdict {
         let frame = &arrival.frame;
         if !frame.checksum_holds(bytes) {
             return Verdict::Drop;
         }
-        let service = arrival.key.service();
-        let Refusal { way, retry_after } = self.shared.dispatch.refusal(service, filter.priority);
         let template = Template::new(bytes, frame);
         match way {
             Way::Respond => {
@@ -84,7 +96,9 @@ impl Engine {
             // Chosen a moment ago: the program will do so itself.
             Way::Drop => return self.refuse_in_silence(None),
         }
-        self.shared.dispatch.closed(service, filter.priority);
+        if filter.state == state::ESTABLISHED {
+            self.shared.dispatch.closed(arrival.key.service(), filter.priority);
+        }
         self.reset_server(&template, filter.server, frame.seq, outbox);
         Verdict::Drop
     }

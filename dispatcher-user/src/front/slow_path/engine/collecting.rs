@@ -4,14 +4,17 @@ use std::sync::atomic::Ordering;
 
 use dispatcher_common::{
     counter::ControlCounter,
-    filter::{Filter, FlowKey, state},
+    filter::{Filter, FlowKey, flag, state},
 };
-use dispatcher_core::http::{Head as Parsed, parse_head};
+use dispatcher_core::http::{Course, Head as Parsed, parse_head};
 
-use super::{Arrival, Choice, Engine, First, Now, Sealing, Verdict};
+use super::{
+    Arrival, Choice, Chosen, Engine, First, Now, Verdict, is_clear,
+    sending::{Sealing, Stamp},
+};
 use crate::front::slow_path::{
     answer::Answer,
-    collect::{Collection, Destination, Due, Full, Head, Step},
+    collect::{Collection, Destination, Due, Full, Head, Sent, Step},
     frame::flags,
     outbox::Outbox,
 };
@@ -23,13 +26,13 @@ const TICK_NS: u64 = 20_000_000;
 pub(super) struct Known {
     pub(super) filter: Option<Filter>,
     /// Where its collected head went, if that was a moment ago.
-    pub(super) sent: Option<Destination>,
+    pub(super) sent: Option<Sent>,
 }
 
 /// What a parse of a collected head leads to.
 enum Outcome {
     Incomplete,
-    Dispatched(Destination, Option<u8>),
+    Dispatched(Chosen, Option<Course>),
     Answered(Answer),
     Reset,
 }
@@ -82,7 +85,7 @@ impl Engine {
                         shared.collecting.store(collection.len(), Ordering::Release);
                         return Err(Verdict::Drop);
                     }
-                    Some(before) => sent = Some(before.to),
+                    Some(before) => sent = Some(before),
                 }
             }
         }
@@ -119,12 +122,12 @@ impl Engine {
         let Some(head) = collection.get_mut(key) else { return };
         match self.parse(arrival.meta.service, head) {
             Outcome::Incomplete => self.incomplete(collection, key, outbox),
-            Outcome::Dispatched(to, evict_below) => {
+            Outcome::Dispatched(Chosen { to, evict_below, .. }, course) => {
                 self.make_room(key, evict_below, outbox);
-                head.mark_sent(to, now.ns);
-                self.shared.count(ControlCounter::Dispatched);
+                head.mark_sent(to, course, now.ns);
                 self.state_at_hand_off(arrival.meta.service, &to, head.fin_reached());
                 let filter = self.emit(head, &to, now, outbox);
+                self.count_hand_off(&filter);
                 self.updates.push(*key, filter);
             }
             Outcome::Answered(answer) => {
@@ -151,7 +154,10 @@ impl Engine {
             Parsed::Partial => Outcome::Incomplete,
             Parsed::Refused(refusal) => Outcome::Answered(Answer::for_status(refusal.status())),
             Parsed::Complete(request) => match self.shared.choose(service, &head.template.tuple, &request) {
-                Choice::To(to, evict_below, _) => Outcome::Dispatched(to, evict_below),
+                Choice::To(chosen) => {
+                    let course = chosen.course(&request, head.received(), self.shared.head_limit);
+                    Outcome::Dispatched(chosen, course)
+                }
                 Choice::Answer(answer) => Outcome::Answered(answer),
                 // Its bytes are acknowledged: silence would be for ever.
                 Choice::Reset | Choice::Drop => Outcome::Reset,
@@ -181,7 +187,8 @@ impl Engine {
             seq: head.handoff_seq,
             ack: head.handoff_ack,
         };
-        let words = self.shared.seal(&sealing, to, now);
+        let stamp = Stamp::first(is_clear(head.sent.and_then(|sent| sent.course)));
+        let words = self.shared.seal(&sealing, to, stamp, now);
         let (packets, bytes) = head.emit(&words, self.shared.mtu, outbox);
         let state = if head.sent.is_some_and(|sent| sent.fin) { state::CLOSING } else { state::ESTABLISHED };
         Filter {
@@ -269,6 +276,7 @@ fn filter(head: &Head, state: u8, now: Now) -> Filter {
         len: head.received().len(),
         options: head.options.0,
         client_mac: head.template.client_mac(),
+        course: head.sent.and_then(|sent| sent.course),
     };
     first.filter(state, now)
 }
@@ -285,5 +293,6 @@ fn wants_resend(filter: &Filter, head: &Head) -> bool {
         state::CLOSING => head.sent.is_some_and(|sent| sent.fin),
         _ => false,
     };
-    alive && is_of(filter, head) && filter.response_ns == 0
+    let has_response = filter.response_ns != 0 || filter.flags & flag::RESPONDED != 0;
+    alive && is_of(filter, head) && !has_response
 }

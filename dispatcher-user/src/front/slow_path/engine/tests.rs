@@ -1,15 +1,23 @@
 //! The engine against a filter-table in memory and a made-up dispatcher: frames in, frames and filters out. `World::client`
 //! plays the kernel's program: it says what kind of frame it is and installs the pending filter.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+mod further;
 
-use dispatcher_common::{class_cache::CachedClass, head_scan, syn_options::MSS_TABLE};
+use std::{collections::HashMap, net::IpAddr, sync::atomic::AtomicBool, time::Duration};
+
+use dispatcher_common::{
+    class_cache::CachedClass,
+    head_scan,
+    limits::TICKET_LEN,
+    syn_options::MSS_TABLE,
+    ticket::{self, Ticket, TicketWords},
+};
 use dispatcher_core::{admission::Victim, http::RequestHead, ids::Priority};
 use proptest::prelude::*;
 
 use super::*;
 use crate::front::{
-    dispatch::Decision,
+    dispatch::{Decision, Flow, Further, Onward},
     slow_path::{
         class_cache::Entries,
         fixture::{CLIENT_MAC, ENTRY, FRONT_MAC, Shape},
@@ -58,8 +66,13 @@ impl Entries for Classes {
 
 /// Sends all to server 7 as class 9, but what asks for `/none`; refuses what asks for `/no`, in the way that is set; and lets what
 /// asks for `/better` in in the place of another. Keeps count of what is open.
+///
+/// Further requests stay, as class 9, but those for `/eight`, which is server 8's, as class 8. What asks for `/gold` has priority 5.
 #[derive(Default)]
 struct ToSeven {
+    per_request: AtomicBool,
+    continued: AtomicU64,
+    reprioritised: Mutex<Vec<(u8, u8)>>,
     way: Mutex<Way>,
     victims: Mutex<Vec<Victim>>,
     open: AtomicU64,
@@ -79,7 +92,31 @@ impl Dispatch for ToSeven {
         self.open.fetch_add(1, Ordering::Relaxed);
         let evict_below = (head.path == "/better").then_some(2);
         let known = Some(Known { owner: 3, target: 4711, class: 9 });
-        Judgement::Dispatched(Decision { server: 7, class: 9, priority: 2, entry: ENTRY, evict_below, known })
+        let per_request = self.per_request.load(Ordering::Relaxed);
+        let decision =
+            Decision { server: 7, class: 9, priority: 2, entry: ENTRY, evict_below, known, per_request };
+        Judgement::Dispatched(decision)
+    }
+
+    fn further(&self, service: u16, client: SocketAddr, head: &RequestHead<'_>, flow: &Flow) -> Further {
+        assert_eq!((service, client.port()), (SERVICE, 40_000));
+        if head.path == "/no" {
+            return Further::Refused(self.refusal(service, 1));
+        }
+        let (server, class) = if head.path == "/eight" { (8, 8) } else { (flow.server, 9) };
+        let priority = if head.path == "/gold" { 5 } else { flow.priority };
+        let known = Some(Known { owner: 3, target: 4711, class });
+        Further::Dispatched(Onward { server, class, priority, known })
+    }
+
+    fn continued(&self, server: u16, requests: u32) {
+        assert_eq!(server, 7);
+        self.continued.fetch_add(requests.into(), Ordering::Relaxed);
+    }
+
+    fn reprioritised(&self, service: u16, before: u8, after: u8) {
+        assert_eq!(service, SERVICE);
+        self.reprioritised.lock().unwrap().push((before, after));
     }
 
     fn refusal(&self, _: u16, _: u8) -> Refusal {
@@ -87,7 +124,8 @@ impl Dispatch for ToSeven {
     }
 
     fn server(&self, server: u16) -> Option<ServerEntry> {
-        (server == 7).then_some(ENTRY)
+        (server == 7 || server == 8)
+            .then_some(ServerEntry { mac: [2, 0, 0, 0, 0, 10 + server as u8], ..ENTRY })
     }
 
     fn tuple(&self, key: &FlowKey) -> Option<Tuple> {
@@ -245,7 +283,7 @@ impl World {
     }
 
     fn given(&mut self, queue: usize, shape: &Shape, kind: u8) -> Vec<Left> {
-        let handed = if matches!(kind, kind::RETICKET | kind::KEPT) { (7, 9) } else { (0, 0) };
+        let handed = if kind >= kind::RETICKET { (7, 9) } else { (0, 0) };
         let meta = SlowPathMeta {
             kind,
             options: self.options.0,

@@ -1,0 +1,177 @@
+//! The engine's part for further requests of a connection. The kernel's program gives them here when it does not know their class or
+//! may not choose, and all data behind them until the filter says where the next one may start.
+
+use std::net::SocketAddr;
+
+use dispatcher_common::{
+    counter::ControlCounter,
+    filter::{Filter, flag, opaque},
+};
+use dispatcher_core::http::{Course, Head as Parsed, RequestHead, parse_head};
+
+use super::{
+    Arrival, Engine, Now, Verdict, following, is_handed_off, progress,
+    sending::{Stamp, wants_ticket},
+};
+use crate::front::{
+    dispatch::{Flow, Further, Onward},
+    slow_path::{collect::Destination, frame::ROOM, outbox::Outbox},
+};
+
+/// A further request, parsed.
+struct Request {
+    judgement: Further,
+    course: Course,
+}
+
+impl Engine {
+    /// A request at the place where the flow's next one starts.
+    pub(super) fn further(
+        &mut self,
+        arrival: &Arrival,
+        buffer: &mut [u8],
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Verdict {
+        let Some(before) = self.look_up(&arrival.key).filter(is_handed_off) else { return self.lost() };
+        let frame = &arrival.frame;
+        if before.flags & flag::ASKED == 0 || before.boundary != frame.seq {
+            return self.dealt_with(arrival, &before, buffer, now);
+        }
+        let Some(entry) = self.shared.usable_server(before.server) else { return self.unsendable() };
+        let noted = self.with_ack(arrival, before, now);
+        // One that is sent before the latest has a response goes without a ticket, which would take the place of that one's.
+        let may_go = noted.flags & flag::RESPONDED != 0 && self.shared.takes_ticket(frame);
+        let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
+        let request = match parse_head(payload, self.shared.head_limit) {
+            Parsed::Complete(head) if may_go => self.judge_further(arrival, &noted, &head, payload, now),
+            _ => {
+                self.go_along(arrival, &before, noted, payload, now);
+                return self.forward(arrival, before.server, ControlCounter::FurtherForwarded, buffer);
+            }
+        };
+        match request.judgement {
+            Further::Dispatched(onward) => {
+                let Onward { server, class, priority, .. } = onward;
+                let to = Destination { server, class, priority, entry };
+                let after = following::onward(&noted, frame, &onward, &request.course, now.ns);
+                self.send_further(arrival, &before, &after, &to, buffer, now)
+            }
+            Further::Refused(refusal) => {
+                self.refuse_request(arrival, &buffer[ROOM..], &before, refusal, now, outbox)
+            }
+        }
+    }
+
+    fn judge_further(
+        &mut self,
+        arrival: &Arrival,
+        filter: &Filter,
+        head: &RequestHead<'_>,
+        payload: &[u8],
+        now: Now,
+    ) -> Request {
+        let tuple = &arrival.frame.tuple;
+        let client = SocketAddr::new(tuple.client.into(), u16::from_be(tuple.client_port_be));
+        let flow = Flow { server: filter.server, class: filter.class, priority: filter.priority };
+        let judgement = self.shared.dispatch.further(arrival.meta.service, client, head, &flow);
+        let course = Course::of(head, payload, self.shared.head_limit);
+        if let Further::Dispatched(Onward { known, .. }) = judgement
+            && course.is_one_of(payload.len())
+        {
+            self.remember(payload, known, now);
+        }
+        Request { judgement, course }
+    }
+
+    /// To the server that has the connection, with a ticket that names the one that is to answer.
+    fn send_further(
+        &mut self,
+        arrival: &Arrival,
+        before: &Filter,
+        after: &Filter,
+        to: &Destination,
+        buffer: &mut [u8],
+        now: Now,
+    ) -> Verdict {
+        let verdict = self.send_with_ticket(arrival, to, Stamp::latest(after), buffer, now);
+        let stays = to.server == before.server;
+        self.shared.count(if stays { ControlCounter::FurtherStayed } else { ControlCounter::FurtherMoving });
+        if after.kept_busy != before.kept_busy {
+            self.shared.count(ControlCounter::MoveKeptBusy);
+        }
+        // Those behind it in the segment are nobody's decision.
+        self.count_more(before.server, after.requests.wrapping_sub(before.requests).saturating_sub(1));
+        self.advance(arrival, *before, *after);
+        verdict
+    }
+
+    /// It comes again, after it was dealt with.
+    fn dealt_with(&self, arrival: &Arrival, filter: &Filter, buffer: &mut [u8], now: Now) -> Verdict {
+        if wants_ticket(filter, &arrival.frame) {
+            self.repeat(arrival, filter, ControlCounter::Reticketed, buffer, now)
+        } else {
+            self.forward(arrival, filter.server, ControlCounter::FurtherForwarded, buffer)
+        }
+    }
+
+    /// Data behind a request that was with the slow path when it came. While that still is, on another queue, nothing is noted.
+    pub(super) fn behind(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now) -> Verdict {
+        let Some(before) = self.look_up(&arrival.key).filter(is_handed_off) else { return self.lost() };
+        if before.flags & flag::ASKED == 0 {
+            let frame = &arrival.frame;
+            let noted = self.with_ack(arrival, before, now);
+            let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
+            self.go_along(arrival, &before, noted, payload, now);
+        }
+        self.forward(arrival, before.server, ControlCounter::BehindForwarded, buffer)
+    }
+
+    /// Notes data that goes to its server as it is. Packets and bytes the kernel's program has counted.
+    fn go_along(&mut self, arrival: &Arrival, before: &Filter, noted: Filter, payload: &[u8], now: Now) {
+        let mut after = noted;
+        if after.flags & flag::ASKED != 0 {
+            after.flags = after.flags & !flag::ASKED | flag::FOLLOWED;
+        }
+        progress::note_data(&mut after, &arrival.frame, payload, self.shared.head_limit, now.ns);
+        self.count_more(before.server, after.requests.wrapping_sub(before.requests));
+        self.advance(arrival, *before, after);
+    }
+
+    /// The filter with the frame's acknowledgement noted, as the kernel's program may have done already.
+    fn with_ack(&self, arrival: &Arrival, filter: Filter, now: Now) -> Filter {
+        let mut noted = filter;
+        if let Some(wait) = progress::note_ack(&mut noted, &arrival.frame, now.ns) {
+            self.shared.dispatch.answered(arrival.key.service(), filter.priority, wait);
+        }
+        noted
+    }
+
+    /// Notes what a filter becomes once this batch's frames are sent.
+    pub(super) fn advance(&mut self, arrival: &Arrival, before: Filter, after: Filter) {
+        self.count_opaque(before.opaque, after.opaque);
+        self.advances.push(arrival.key, before, after);
+    }
+
+    /// Counts requests that nobody decides about.
+    pub(super) fn count_more(&self, server: u16, requests: u32) {
+        if requests > 0 {
+            self.shared.dispatch.continued(server, requests);
+        }
+    }
+
+    /// Counts a flow that is not followed any more.
+    pub(super) fn count_opaque(&self, before: u8, after: u8) {
+        let counter = match after {
+            same if same == before => return,
+            opaque::CHUNKED => ControlCounter::OpaqueChunked,
+            opaque::UPGRADE => ControlCounter::OpaqueUpgrade,
+            opaque::EXPECT => ControlCounter::OpaqueExpect,
+            opaque::SPLIT => ControlCounter::OpaqueSplit,
+            opaque::STRADDLED => ControlCounter::OpaqueStraddled,
+            opaque::LONG_BODY => ControlCounter::OpaqueLongBody,
+            _ => ControlCounter::OpaqueMalformed,
+        };
+        self.shared.count(counter);
+    }
+}
