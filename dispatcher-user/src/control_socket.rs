@@ -85,6 +85,8 @@ pub enum SortKey {
     Packets,
     Bytes,
     Requests,
+    /// How often the connection went to another server
+    Moves,
 }
 
 /// A question.

@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr};
 
-use dispatcher_common::filter::{Filter, FlowKey, state};
+use dispatcher_common::filter::{Filter, FlowKey, flag, opaque, state};
 use dispatcher_core::admission::{FlowView, Pressure, adjusted};
 use serde::Serialize;
 
@@ -34,6 +34,12 @@ struct FilterRow<'a> {
     /// From the latest request to the first ACK of response bytes.
     response_ms: Option<f64>,
     requests: u32,
+    /// How often the connection went to another server.
+    moves: u32,
+    /// Requests for another server that stayed, because their server was not free.
+    kept_busy: u32,
+    /// Whether the next request will be dispatched: `yes`, `no`, or why not.
+    followed: &'static str,
     packets: u64,
     bytes: u64,
 }
@@ -88,6 +94,9 @@ impl Status {
             request_age_ms: since_ms(filter.request_ns),
             response_ms: (filter.response_ns != 0).then_some(response_ns as f64 / 1e6),
             requests: filter.requests,
+            moves: filter.moves,
+            kept_busy: filter.kept_busy,
+            followed: followed(filter),
             packets: filter.packets,
             bytes: filter.bytes,
         }
@@ -105,6 +114,13 @@ impl Status {
     }
 }
 
+fn followed(filter: &Filter) -> &'static str {
+    if filter.flags & (flag::FOLLOWED | flag::ASKED) != 0 {
+        return "yes";
+    }
+    opaque::name(filter.opaque).unwrap_or("no")
+}
+
 fn measure(filter: &Filter, key: SortKey, now_ns: u64) -> u64 {
     match key {
         SortKey::Age => now_ns.saturating_sub(filter.created_ns),
@@ -117,5 +133,27 @@ fn measure(filter: &Filter, key: SortKey, now_ns: u64) -> u64 {
         SortKey::Packets => filter.packets,
         SortKey::Bytes => filter.bytes,
         SortKey::Requests => filter.requests.into(),
+        SortKey::Moves => filter.moves.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_whether_and_why_not_the_next_request_is_dispatched() {
+        let told = |flags, opaque| followed(&Filter { flags, opaque, ..Filter::default() });
+        assert_eq!(told(flag::FOLLOWED | flag::RESPONDED, opaque::NOT), "yes");
+        assert_eq!(told(flag::ASKED, opaque::NOT), "yes");
+        assert_eq!(told(flag::RESPONDED | flag::FURTHER, opaque::NOT), "no");
+        assert_eq!(told(flag::RESPONDED, opaque::SPLIT), "split_head");
+    }
+
+    #[test]
+    fn filters_are_measured_by_their_moves() {
+        let filter = Filter { moves: 7, requests: 9, ..Filter::default() };
+        assert_eq!(measure(&filter, SortKey::Moves, 0), 7);
+        assert_eq!(measure(&filter, SortKey::Requests, 0), 9);
     }
 }
