@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use dispatcher_common::{
     counter::ControlCounter,
-    filter::{Filter, FlowKey, state},
+    filter::{Filter, FlowKey, flag, state},
 };
 use dispatcher_core::config::Timeouts;
 use tokio::{
@@ -100,11 +100,19 @@ impl Rules {
 
     fn is_orphan(&self, key: &FlowKey, filter: &Filter) -> bool {
         let has_server = matches!(filter.state, state::ESTABLISHED | state::CLOSING);
-        self.losses.iter().filter(|loss| filter.created_ns < loss.before_ns).any(|loss| match loss.what {
-            Lost::Server(server) => has_server && filter.server == server,
-            Lost::Service(service) => key.service() == service,
+        self.losses.iter().any(|loss| match loss.what {
+            Lost::Server(server) => {
+                has_server && filter.server == server && there_ns(filter) < loss.before_ns
+            }
+            Lost::Service(service) => key.service() == service && filter.created_ns < loss.before_ns,
         })
     }
+}
+
+/// Since when its server has the connection, as far as the filter tells: one that moved came with its latest hand-off.
+fn there_ns(filter: &Filter) -> u64 {
+    let is_latest = filter.moves > 0 && filter.flags & flag::FURTHER == 0;
+    if is_latest { filter.request_ns.max(filter.created_ns) } else { filter.created_ns }
 }
 
 /// The sweeper of the filter-table.
@@ -234,6 +242,22 @@ mod tests {
         assert_eq!(end(filter(state::PENDING, 100)), None);
         assert_eq!(end(Filter { server: 2, ..filter(state::ESTABLISHED, 100) }), None);
         assert_eq!(end(Filter { created_ns: 51, ..filter(state::ESTABLISHED, 100) }), None);
+    }
+
+    #[test]
+    fn a_connection_that_came_to_a_server_after_its_boot_stays() {
+        let mut rules = rules();
+        rules.losses.push(Loss { what: Lost::Server(1), before_ns: 51 });
+        let moved = Filter { moves: 1, request_ns: 51, ..filter(state::ESTABLISHED, 100) };
+        assert_eq!(rules.end(&KEY, &moved, 100), None);
+        for was_there in [
+            Filter { request_ns: 50, ..moved },
+            Filter { moves: 0, ..moved },
+            // The hand-off was an earlier request's.
+            Filter { flags: flag::FURTHER, ..moved },
+        ] {
+            assert_eq!(rules.end(&KEY, &was_there, 100), Some(End::Orphaned), "{was_there:?}");
+        }
     }
 
     #[test]
