@@ -1,8 +1,8 @@
 //! The scan of a request's head by which the class cache is filled and asked. It runs in the front-end's program and in the
 //! control plane, word by word, over the same bytes.
 //!
-//! It accepts less than the slow path's parser: what it accepts is whole, has one `Host` and no body, and its field lines are
-//! beyond doubt. The request's line and the host are not judged but hashed, all bytes of them: an entry of the cache exists only
+//! It accepts less than the slow path's parser: what it accepts is whole, has one `Host` and no body, asks for no other protocol,
+//! expects nothing, and its field lines are beyond doubt. The request's line and the host are not judged but hashed, all bytes of them: an entry of the cache exists only
 //! if the parser has accepted just these. So whoever finds one knows what the parser would say.
 
 use crate::{
@@ -106,6 +106,13 @@ impl HeadScan {
         let words = request_len / WORD as u64 + host_len / WORD as u64 + 2;
         let rest = service as u64 | request_len << 8 | host_len << 24;
         self.hash.finish(rest, words * WORD as u64 + 7)
+    }
+
+    /// Offset of what follows the head, once that has ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.at + 2 * CR_LF_LEN
     }
 
     #[inline(always)]
@@ -240,6 +247,9 @@ impl HeadScan {
                 self.start = self.at;
                 self.place = place::HOST;
             }
+            // What leaves open whether HTTP goes on, or whether a body comes.
+            6 if self.begins(*b"expect\0\0") => return None,
+            7 if self.begins(*b"upgrad\0\0") => return None,
             // What tells of a body.
             14 if self.begins(*b"conten\0\0") => return None,
             17 if self.begins(*b"transf\0\0") => return None,
@@ -259,13 +269,19 @@ impl HeadScan {
 /// head. `None` for a head that the scan does not accept.
 #[must_use]
 pub fn key_of(key: &SipKey, service: u8, bytes: &[u8], limit: usize) -> Option<u64> {
+    scan(key, service, bytes, limit).map(|(key, _)| key)
+}
+
+/// The same, and the length of the head in bytes.
+#[must_use]
+pub fn scan(key: &SipKey, service: u8, bytes: &[u8], limit: usize) -> Option<(u64, usize)> {
     let bytes = Slice(bytes.get(..limit.min(MAX_HEAD)).unwrap_or(bytes));
     let mut scan = HeadScan::default();
     scan.start(key, 0);
     for _ in 0..MAX_STEPS {
         match scan.step(&bytes) {
             Step::More => {}
-            Step::End => return Some(scan.key(service)),
+            Step::End => return Some((scan.key(service), scan.end() as usize)),
             Step::Unusual => return None,
         }
     }

@@ -88,6 +88,8 @@ pub enum Refusal {
 const TIMESTAMPS_BIT: u8 = 1 << 4;
 const FOLLOWED_BIT: u32 = 1 << 31;
 const CLASS_MASK: u16 = 0x7fff;
+/// What is not the tag's in the second word.
+const HEAD_MASK: u32 = 0x00ff_ffff;
 
 impl Ticket {
     /// The option for one segment.
@@ -96,12 +98,7 @@ impl Ticket {
         let head = self.head(now);
         let body = self.body();
         let tag = tag(key, segment, head, body, now);
-        [
-            PREFIX,
-            u32::from_be_bytes([head[0], head[1], head[2], (tag >> 32) as u8]).to_be(),
-            body,
-            (tag as u32).to_be(),
-        ]
+        [PREFIX, (head | ((tag >> 32) as u32) << 24).to_le(), body, (tag as u32).to_be()]
     }
 
     /// Reads and proves an option.
@@ -124,13 +121,14 @@ impl Ticket {
         segment: &Segment<'_>,
         now: Epoch,
     ) -> Result<(), Refusal> {
-        let [first, second, third, tag_high] = u32::from_be(words[1]).to_be_bytes();
-        if words[0] != PREFIX || first >> 4 != VERSION {
+        let second = u32::from_le(words[1]);
+        let head = second & HEAD_MASK;
+        if words[0] != PREFIX || head as u8 >> 4 != VERSION {
             return Err(Refusal::Bad);
         }
-        let Some(epoch) = now.near(third & 0xf) else { return Err(Refusal::Expired) };
-        let sealed = (tag_high as u64) << 32 | u32::from_be(words[3]) as u64;
-        if tag(key, segment, [first, second, third], words[2], epoch) != sealed {
+        let Some(epoch) = now.near((head >> 16) as u8 & 0xf) else { return Err(Refusal::Expired) };
+        let sealed = (second as u64 >> 24) << 32 | u32::from_be(words[3]) as u64;
+        if tag(key, segment, head, words[2], epoch) != sealed {
             return Err(Refusal::Bad);
         }
         Ok(())
@@ -154,10 +152,13 @@ impl Ticket {
         }
     }
 
+    /// The bytes after the prefix and before the tag's, the first one lowest.
     #[inline(always)]
-    fn head(&self, now: Epoch) -> [u8; 3] {
+    fn head(&self, now: Epoch) -> u32 {
         let timestamps = if self.timestamps { TIMESTAMPS_BIT } else { 0 };
-        [VERSION << 4 | self.kind & 0xf, self.options.0, self.priority << 5 | timestamps | now.0 as u8 & 0xf]
+        let first = VERSION << 4 | self.kind & 0xf;
+        let third = self.priority << 5 | timestamps | now.0 as u8 & 0xf;
+        first as u32 | (self.options.0 as u32) << 8 | (third as u32) << 16
     }
 
     #[inline(always)]
@@ -169,11 +170,10 @@ impl Ticket {
 }
 
 #[inline(always)]
-fn tag(key: &SipKey, segment: &Segment<'_>, head: [u8; 3], body: u32, epoch: Epoch) -> u64 {
+fn tag(key: &SipKey, segment: &Segment<'_>, head: u32, body: u32, epoch: Epoch) -> u64 {
     let [client_high, client_low] = segment.tuple.client.halves();
     let [vip_high, vip_low] = segment.tuple.vip.halves();
-    let fields = (head[0] as u64) << 32 | (head[1] as u64) << 40 | (head[2] as u64) << 48;
-    let ports = segment.tuple.ports() as u64 | fields;
+    let ports = segment.tuple.ports() as u64 | (head as u64) << 32;
     let body_and_epoch = body as u64 | (epoch.0 as u64) << 32;
     let numbers = segment.seq as u64 | (segment.ack as u64) << 32;
     hash(key, [client_high, client_low, vip_high, vip_low, ports, body_and_epoch, numbers]) >> 24

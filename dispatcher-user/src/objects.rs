@@ -1,6 +1,6 @@
 //! The eBPF objects, built by `build.rs` and carried inside the binary.
 
-/// Programs `front` and `pass`, for the front-end.
+/// Programs `front`, `inner` and `pass`, for the front-end.
 pub static FRONT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/front.o"));
 
 /// Programs `back` and `back_out`, for a server.

@@ -1,4 +1,4 @@
-//! The front-end's XDP object: program `front`, and `pass`.
+//! The front-end's XDP object: programs `front` and `inner`, and `pass`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -12,6 +12,12 @@ dispatcher_ebpf::program_object!();
 #[xdp]
 fn front(ctx: XdpContext) -> u32 {
     program::run(&ctx)
+}
+
+/// Sends on what servers send back, on their interface where that is another than the clients'.
+#[xdp]
+fn inner(ctx: XdpContext) -> u32 {
+    program::run_inner(&ctx)
 }
 
 /// Passes everything: lets a veth peer receive what XDP sends, and is the floor of benchmarks.

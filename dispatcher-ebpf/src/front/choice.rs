@@ -257,10 +257,14 @@ fn expected_work(service: &ServiceChoice, server: u16, class: u16) -> u64 {
     by(server as u32).or_else(|| by(MAX_SERVERS as u32)).map_or(service.mean_us, |us| us as u64)
 }
 
+/// Whether a request is the first one of its flow, as records say it.
+pub(super) const FIRST: u8 = 0;
+pub(super) const FURTHER: u8 = 1;
+
 /// Counts a request that is on its way to the server which was chosen: first in that one's account, so that no decision is made
 /// without it, then for the control plane to learn from.
 #[inline(always)]
-pub(super) fn note(segment: &Segment<'_>, cached: &CachedClass, chosen: &Chosen, priority: u8) {
+pub(super) fn note(segment: &Segment<'_>, cached: &CachedClass, chosen: &Chosen, priority: u8, further: u8) {
     let work_us = chosen.work as u32;
     maps::add_to_account(chosen.server, Added::request(work_us));
     maps::write_record(&DispatchRecord {
@@ -271,7 +275,7 @@ pub(super) fn note(segment: &Segment<'_>, cached: &CachedClass, chosen: &Chosen,
         owner: segment.service.owner,
         priority,
         outcome: chosen.outcome,
-        further: 0,
+        further,
         reserved2: 0,
     });
 }

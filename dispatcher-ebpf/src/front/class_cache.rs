@@ -1,4 +1,4 @@
-//! Asking the class cache: the scan of a first request's head, and the look-up. What the scan accepts is said in
+//! Asking the class cache: the scan of a request's head, and the look-up. What the scan accepts is said in
 //! `dispatcher_common::head_scan`; what an entry leads to is `quick`'s and `choice`'s.
 
 use core::ffi::c_void;
@@ -8,12 +8,14 @@ use dispatcher_common::{
     class_cache::CachedClass,
     counter::FrontCounter,
     head_scan::{BLOCK, HeadScan, MAX_HEAD, MAX_STEPS, Step, WORD, Words},
+    service::flag,
 };
 use dispatcher_ebpf::frame::Frame;
 
 use super::{frame, maps, segment::Segment};
 
-/// What is known of the request, if its head is whole and as usual.
+/// What is known of the request, if its head is whole and as usual. Where every request is dispatched, nothing may follow it: the
+/// next one would have to be looked at, too.
 #[inline(always)]
 pub(super) fn look_up(segment: &Segment<'_>) -> Option<CachedClass> {
     let key = key(segment);
@@ -56,16 +58,23 @@ struct Bytes {
 /// The request's key, or [`UNUSUAL`].
 #[inline(always)]
 fn key(segment: &Segment<'_>) -> u64 {
-    let Segment { packet, settings, ctx, .. } = segment;
+    let Segment { packet, settings, ctx, service, .. } = segment;
     let tcp = packet.tcp_offset();
     let start = (tcp + packet.header_len) as u64;
     let end = (tcp + packet.segment_len) as u64;
     let limit = settings.head_limit as u64;
     let longest = start + if limit < MAX_HEAD as u64 { limit } else { MAX_HEAD as u64 };
-    scan_head(ctx.ctx, start, if end < longest { end } else { longest }, segment.service.owner as u64)
+    let alone = if service.flags & flag::PER_REQUEST != 0 { ALONE } else { 0 };
+    if alone != 0 && end > longest {
+        return UNUSUAL;
+    }
+    scan_head(ctx.ctx, start, if end < longest { end } else { longest }, service.owner as u64 | alone)
 }
 
-/// The key of the head that lies between two offsets of the frame, or [`UNUSUAL`].
+/// Beside the service, says that the head must end where the bytes do.
+const ALONE: u64 = 1 << 8;
+
+/// The key of the head that lies between two offsets of the frame, or [`UNUSUAL`]; `service` may have [`ALONE`] beside it.
 ///
 /// A global function: the verifier walks it once, knowing nothing of its arguments, and not once for every way to it. The scan
 /// itself is in a map, for want of stack, and because the verifier does not follow numbers there: else it would walk each step
@@ -80,7 +89,10 @@ extern "C" fn scan_head(ctx: *mut xdp_md, start: u64, end: u64, service: u64) ->
     // SAFETY: `step` takes an index and what is given here, which outlives the call (Linux 5.17). A loop of our own the verifier
     // would walk once for every word and way.
     unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut walk).cast(), 0) };
-    if walk.ended == 0 { UNUSUAL } else { walk.scan.key(service as u8) }
+    if walk.ended == 0 || service & ALONE != 0 && walk.scan.end() != end {
+        return UNUSUAL;
+    }
+    walk.scan.key(service as u8)
 }
 
 /// Takes one step; 1 ends the walk.

@@ -1,20 +1,27 @@
 //! Requests on kept connections: seeing one begin, judging it while its service is overloaded, and seeing its response arrive.
-//! All from numbers of TCP: what was asked is the servers' business, and responses do not come by here.
+//! All from numbers of TCP: responses do not come by here, and what was asked only `further` knows, of flows that are followed.
 
 use dispatcher_common::{
     admission::way,
     counter::FrontCounter,
     filter::{Filter, flag, state},
-    slow_path::{SlowPathMeta, kind},
+    per_request::{self, Data, is_after},
+    slow_path::kind,
 };
-use dispatcher_ebpf::header::tcp_flag;
+use dispatcher_ebpf::{header::tcp_flag, packet::Packet};
 
 use super::{maps, segment::Segment, slow_path, verdict::Verdict};
 
-/// Whether a sequence number is after another (RFC 9293 section 3.4).
+/// Whether it is known, or about to be, where the next request of a flow starts.
 #[inline(always)]
-fn is_after(number: u32, other: u32) -> bool {
-    (number.wrapping_sub(other) as i32) > 0
+pub(super) const fn is_followed(filter: &Filter) -> bool {
+    filter.flags & (flag::FOLLOWED | flag::ASKED) != 0
+}
+
+/// Sequence number after a segment's data.
+#[inline(always)]
+pub(super) fn end(packet: &Packet) -> u32 {
+    packet.seq.wrapping_add(packet.payload_len() as u32)
 }
 
 /// Notes what the client acknowledges.
@@ -41,7 +48,7 @@ fn note_response(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) {
     }
 }
 
-/// Notes data that goes to the server.
+/// Notes data of a flow that is not followed.
 #[inline(always)]
 pub(super) fn note_data(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) {
     let packet = segment.packet;
@@ -52,7 +59,13 @@ pub(super) fn note_data(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64)
         filter.requests = filter.requests.wrapping_add(1);
         maps::count_kept_request(filter.server);
     }
-    let end = packet.seq.wrapping_add(packet.payload_len() as u32);
+    note_end(packet, filter);
+}
+
+/// Notes how far data goes that the server is sent.
+#[inline(always)]
+pub(super) fn note_end(packet: &Packet, filter: &mut Filter) {
+    let end = end(packet);
     if is_after(end, filter.next_seq) {
         filter.next_seq = end;
     }
@@ -77,7 +90,7 @@ pub(super) fn refuse(segment: &Segment<'_>, filter: &Filter) -> Option<Verdict> 
 
 #[inline(never)]
 fn judge(segment: &Segment<'_>, filter: &Filter) -> Option<Verdict> {
-    if filter.state != state::ESTABLISHED || !begins_request(segment, filter) || !is_method(segment) {
+    if filter.state != state::ESTABLISHED || !is_request(segment, filter) {
         return None;
     }
     let owner = segment.service.owner;
@@ -86,12 +99,20 @@ fn judge(segment: &Segment<'_>, filter: &Filter) -> Option<Verdict> {
     if way == way::DROP {
         return Some(Verdict::drop(FrontCounter::KeptRefusedDropped));
     }
-    let meta = SlowPathMeta {
-        server: filter.server,
-        class: filter.class,
-        ..slow_path::meta(segment, kind::KEPT, filter.options)
-    };
+    let meta = slow_path::meta_of(segment, filter, kind::KEPT);
     Some(slow_path::hand_over(segment, meta, FrontCounter::KeptRefused))
+}
+
+/// Whether a request begins that may be refused: one behind a response, or what we say would come before that.
+#[inline(always)]
+fn is_request(segment: &Segment<'_>, filter: &Filter) -> bool {
+    let packet = segment.packet;
+    if !is_followed(filter) {
+        return begins_request(segment, filter) && is_method(segment);
+    }
+    packet.payload_len() != 0
+        && filter.flags & flag::RESPONDED != 0
+        && per_request::data_of(filter, packet.seq, end(packet)) == Data::Request
 }
 
 /// How requests begin (RFC 9110 section 9, RFC 5789). Data that begins otherwise may be the rest of a request whose response came

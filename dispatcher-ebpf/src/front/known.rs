@@ -1,5 +1,5 @@
 //! Segments of flows that have a filter. An established flow is the hot path: two compares and a flags test away from
-//! forwarding.
+//! forwarding. Data of flows that are followed is `further`'s.
 
 use dispatcher_common::{
     counter::FrontCounter,
@@ -8,7 +8,9 @@ use dispatcher_common::{
 };
 use dispatcher_ebpf::{header::tcp_flag, packet::Packet};
 
-use super::{clock, forward, kept, maps, open, reply, segment::Segment, slow_path, ticket, verdict::Verdict};
+use super::{
+    clock, forward, further, kept, maps, open, reply, segment::Segment, slow_path, ticket, verdict::Verdict,
+};
 
 #[inline(always)]
 pub(super) fn segment(segment: &Segment<'_>, key: &FlowKey, filter: &mut Filter) -> Verdict {
@@ -34,7 +36,10 @@ fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdi
         close(segment, filter);
     }
     if packet.payload_len() != 0 {
-        if is_handoff(packet, filter) {
+        if kept::is_followed(filter) {
+            return further::data(segment, filter);
+        }
+        if is_repeated(packet, filter) {
             return ticket::repeat(segment, filter);
         }
         kept::note_data(segment, filter, now_ns);
@@ -42,13 +47,14 @@ fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdi
     forward::to_server(segment.frame, segment.settings, filter.server, FrontCounter::Forwarded)
 }
 
-/// Whether the client sends the hand-off again, byte for byte in place: the server may have missed it. Not once a response
-/// has arrived: a late copy must not hand the request to a server that has closed the connection since.
+/// Whether the client sends the latest request with a ticket again, in place, and a hand-off byte for byte: the server may have
+/// missed it. Not once a response has arrived: a late copy must not hand the request to a server that has closed the connection
+/// since.
 #[inline(always)]
-fn is_handoff(packet: &Packet, filter: &Filter) -> bool {
+pub(super) fn is_repeated(packet: &Packet, filter: &Filter) -> bool {
     filter.flags & flag::RESPONDED == 0
         && packet.seq == filter.handoff_seq
-        && packet.ack == filter.handoff_ack
+        && (filter.flags & flag::FURTHER != 0 || packet.ack == filter.handoff_ack)
 }
 
 /// The client ends the flow, which counts as open no longer.

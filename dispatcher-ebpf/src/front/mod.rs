@@ -1,7 +1,9 @@
-//! Program `front`: one way in, one way out. A frame is parsed once, its service is looked up, and one of the modules decides:
+//! Programs `front` and `inner`: one way in, one way out. A frame is parsed once, its service is looked up, and one of the modules
+//! decides:
 //!
-//! `syn` handshakes, `known` flows with a filter, `renewed` new connections behind an old filter, `unknown` flows without one,
-//! `request` first segments, `icmp` path-MTU messages. They ask `admission`, `kept`, `member` and `source` whether a client may
+//! `syn` handshakes, `known` flows with a filter, `further` their requests after the first, `renewed` new connections behind an
+//! old filter, `unknown` flows without one, `request` first segments, `returned` what servers send back, `icmp` path-MTU messages.
+//! `inner` knows only `returned`: it sees the interface of the servers, where that is another than the clients'. They ask `admission`, `kept`, `member` and `source` whether a client may
 //! come in, act through `forward`, `ticket`, `reply` and `slow_path`, and each gives a `Verdict`, which is counted here.
 //!
 //! A known flow's segment goes straight through one function; whatever else a segment may be has functions of its own, so that
@@ -13,6 +15,7 @@ mod class_cache;
 mod clock;
 mod forward;
 mod frame;
+mod further;
 mod handshake;
 mod icmp;
 mod kept;
@@ -24,6 +27,7 @@ mod quick;
 mod renewed;
 mod reply;
 mod request;
+mod returned;
 mod segment;
 mod service;
 mod slow_path;
@@ -47,9 +51,43 @@ use self::{segment::Segment, verdict::Verdict};
 /// Decides about a frame and counts the decision; gives the XDP action.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
-    let verdict = judge(ctx);
+    leave(judge(ctx))
+}
+
+/// Decides about a frame from the servers' interface.
+#[inline(always)]
+pub(crate) fn run_inner(ctx: &XdpContext) -> u32 {
+    leave(judge_inner(ctx))
+}
+
+#[inline(always)]
+fn leave(verdict: Verdict) -> u32 {
     maps::count(verdict.counter());
     verdict.action()
+}
+
+/// Whatever does not come back from a server is the kernel's.
+#[inline(always)]
+fn judge_inner(ctx: &XdpContext) -> Verdict {
+    match Packet::parse(frame::of(ctx)) {
+        Parsed::Tcp(packet) => from_server(ctx, hint::black_box(&packet)),
+        _ => Verdict::PASS,
+    }
+}
+
+#[inline(always)]
+fn from_server(ctx: &XdpContext, packet: &Packet) -> Verdict {
+    let Some(segment) = Segment::of_service(ctx, packet) else { return Verdict::PASS };
+    if !packet.is_well_formed(segment.frame) {
+        return Verdict::drop(FrontCounter::MalformedDropped);
+    }
+    if packet.first_option(segment.frame) == Some(PREFIX) {
+        return returned::with_ticket(&segment);
+    }
+    if packet.has(tcp_flag::SYN) {
+        return Verdict::PASS;
+    }
+    returned::without_ticket(&segment).unwrap_or(Verdict::PASS)
 }
 
 #[inline(always)]
@@ -81,9 +119,9 @@ fn tcp(ctx: &XdpContext, packet: &Packet) -> Verdict {
     if !packet.is_well_formed(segment.frame) {
         return Verdict::drop(FrontCounter::MalformedDropped);
     }
-    // A server looks for a ticket only here, right after the fixed header.
+    // A server looks for a ticket only here, right after the fixed header, and sends one back here.
     if packet.first_option(segment.frame) == Some(PREFIX) {
-        return Verdict::drop(FrontCounter::ForeignTicketDropped);
+        return returned::with_ticket(&segment);
     }
     if packet.has(tcp_flag::SYN) {
         return syn::answer(&segment);

@@ -1,11 +1,11 @@
 //! The quick path of a first request: its class is known from the class cache, so a server is chosen here, and the frame goes
 //! there with a ticket, without the control plane. Whatever is not as usual, or not certain, is left to the slow path; what is
-//! done here is what the slow path would do.
+//! done here is what the slow path would do. `further` decides by it, too.
 
 use dispatcher_common::{
     class_cache::CachedClass,
     counter::FrontCounter,
-    filter::{Filter, FlowKey, state},
+    filter::{self, Filter, FlowKey, state},
     limits::{MAX_OPTIONS_BESIDE_TICKET, TICKET_LEN},
     service::flag,
 };
@@ -14,7 +14,7 @@ use dispatcher_ebpf::header::{ETHERNET_LEN, Ethernet, TCP_LEN, tcp_flag};
 use super::{
     admission,
     choice::{self, Chosen},
-    class_cache, clock, forward,
+    class_cache, clock, forward, kept,
     maps::{self, Refused},
     segment::Segment,
     source, ticket,
@@ -25,8 +25,8 @@ use super::{
 #[repr(C)]
 pub(super) struct Request {
     filter: Filter,
-    cached: CachedClass,
-    chosen: Chosen,
+    pub(super) cached: CachedClass,
+    pub(super) chosen: Chosen,
 }
 
 /// Sends a first request, which admission by address has let in, to a server; or leaves it to the slow path.
@@ -35,12 +35,12 @@ pub(super) fn dispatch(segment: &Segment<'_>, key: &FlowKey, options: u8) -> Opt
     if segment.service.flags & flag::QUICK == 0 || !is_plain(segment) {
         return None;
     }
-    decide(segment, options).map(|request| send(segment, key, request))
+    admit(segment, options).map(|request| send(segment, key, request))
 }
 
 /// Whether nothing but its bytes is asked of the segment, and a ticket fits into it.
 #[inline(always)]
-fn is_plain(segment: &Segment<'_>) -> bool {
+pub(super) fn is_plain(segment: &Segment<'_>) -> bool {
     let packet = segment.packet;
     let packet_len = packet.tcp_offset() + packet.segment_len - ETHERNET_LEN;
     packet.flags & (tcp_flag::FIN | tcp_flag::RST | tcp_flag::SYN) == 0
@@ -48,10 +48,9 @@ fn is_plain(segment: &Segment<'_>) -> bool {
         && packet_len + TICKET_LEN <= segment.settings.mtu as usize
 }
 
-/// What the slow path would decide, if that is certain.
-#[inline(never)]
-fn decide(segment: &Segment<'_>, options: u8) -> Option<&'static Request> {
-    let priority = admission::final_priority(segment)?;
+/// Class and server, as the slow path would decide, if that is certain.
+#[inline(always)]
+pub(super) fn decide(segment: &Segment<'_>) -> Option<&'static mut Request> {
     let request = maps::quick_request()?;
     request.cached = class_cache::look_up(segment)?;
     let chosen = choice::choose(segment, &request.cached).filter(|chosen| forward::is_usable(chosen.server));
@@ -59,8 +58,16 @@ fn decide(segment: &Segment<'_>, options: u8) -> Option<&'static Request> {
         maps::count(FrontCounter::ClassCacheUndecided.index());
         return None;
     };
-    let Ethernet { source: client_mac, .. } = segment.frame.read(0)?;
     request.chosen = chosen;
+    Some(request)
+}
+
+/// The request with its filter, if all of that is certain.
+#[inline(never)]
+fn admit(segment: &Segment<'_>, options: u8) -> Option<&'static Request> {
+    let priority = admission::final_priority(segment)?;
+    let request = decide(segment)?;
+    let Ethernet { source: client_mac, .. } = segment.frame.read(0)?;
     let filter = &mut request.filter;
     fill(filter, segment);
     filter.class = request.cached.class;
@@ -85,9 +92,14 @@ fn fill(filter: &mut Filter, segment: &Segment<'_>) {
     filter.handoff_ack = packet.ack;
     filter.request_ack = packet.ack;
     filter.last_ack = packet.ack;
-    filter.next_seq = packet.seq.wrapping_add(packet.payload_len() as u32);
+    filter.noted_isn = packet.seq.wrapping_sub(1);
+    filter.next_seq = kept::end(packet);
     filter.requests = 1;
     filter.state = state::ESTABLISHED;
+    // The head is the whole segment then.
+    let is_followed = segment.service.flags & flag::PER_REQUEST != 0;
+    (filter.flags, filter.boundary) =
+        if is_followed { (filter::flag::FOLLOWED, kept::end(packet)) } else { (0, 0) };
 }
 
 /// The filter is written before the frame leaves, so that of two copies of a segment one is sent. What follows on the same queue
@@ -106,6 +118,6 @@ fn send(segment: &Segment<'_>, key: &FlowKey, request: &Request) -> Verdict {
     }
     source::count_opened(segment);
     maps::count_opened(segment.service.owner, filter.priority);
-    choice::note(segment, cached, chosen, filter.priority);
+    choice::note(segment, cached, chosen, filter.priority, choice::FIRST);
     forward::to_server(frame, segment.settings, filter.server, FrontCounter::RequestQuick)
 }

@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::bpf_xdp_adjust_meta;
 use dispatcher_common::{
     counter::FrontCounter,
+    filter::Filter,
     slow_path::{META_LEN, SlowPathMeta},
 };
 
@@ -14,16 +15,21 @@ pub(super) fn meta(segment: &Segment<'_>, kind: u8, options: u8) -> SlowPathMeta
     SlowPathMeta { kind, options, service: segment.service.id, server: 0, class: 0 }
 }
 
+/// Metadata for a flow that a server has.
+#[inline(always)]
+pub(super) fn meta_of(segment: &Segment<'_>, filter: &Filter, kind: u8) -> SlowPathMeta {
+    SlowPathMeta { server: filter.server, class: filter.class, ..meta(segment, kind, filter.options) }
+}
+
 /// Gives the frame away. Dropped when nobody listens: the client repeats it, whereas the kernel would answer with a RST.
 #[inline(always)]
 pub(super) fn hand_over(segment: &Segment<'_>, meta: SlowPathMeta, counter: FrontCounter) -> Verdict {
-    if write_meta(segment, meta).is_none() {
-        return Verdict::drop(FrontCounter::NoHeadroomDropped);
+    if !maps::redirect_to_slow_path(segment.ctx.rx_queue_index()) {
+        return Verdict::drop(FrontCounter::SlowPathAbsentDropped);
     }
-    if maps::redirect_to_slow_path(segment.ctx.rx_queue_index()) {
-        Verdict::redirect(counter)
-    } else {
-        Verdict::drop(FrontCounter::SlowPathAbsentDropped)
+    match write_meta(segment, meta) {
+        Some(()) => Verdict::redirect(counter),
+        None => Verdict::drop(FrontCounter::NoHeadroomDropped),
     }
 }
 

@@ -1,15 +1,16 @@
-//! Tickets that the program itself adds: for first requests on the quick path, and for a hand-off sent again.
+//! Tickets that the program itself adds: for requests on the quick path, and for the latest one sent again. A filter says what the
+//! ticket of its latest request is; `returned` puts another in place of one that came back.
 
 use core::mem::{MaybeUninit, offset_of};
 
 use dispatcher_common::{
     checksum::Sum,
     counter::FrontCounter,
-    filter::Filter,
+    filter::{Filter, flag},
     limits::{MAX_OPTIONS_BESIDE_TICKET, TICKET_LEN},
-    slow_path::{SlowPathMeta, kind},
+    slow_path::kind,
     syn_options::SynOptions,
-    ticket::{self, KIND_HAND_OFF, Ticket, TicketWords},
+    ticket::{self, KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, Ticket, TicketWords},
 };
 use dispatcher_ebpf::{
     frame::Frame,
@@ -18,28 +19,33 @@ use dispatcher_ebpf::{
     tcp_options::TcpOptions,
 };
 
-use super::{forward, frame, segment::Segment, slow_path, verdict::Verdict};
+use super::{forward, frame, kept, segment::Segment, slow_path, verdict::Verdict};
 
-/// Sends the hand-off again with a new ticket, or through the control plane when its options leave no room for one.
+/// Sends the latest request again with a new ticket, or through the control plane when its options leave no room for one.
 #[inline(never)]
-pub(super) fn repeat(segment: &Segment<'_>, filter: &Filter) -> Verdict {
+pub(super) fn repeat(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
+    let (kind, slow, counter) = if filter.flags & flag::FURTHER == 0 {
+        (kind::RETICKET, FrontCounter::HandoffRepeatedSlow, FrontCounter::HandoffRepeated)
+    } else {
+        (kind::FURTHER_AGAIN, FrontCounter::FurtherAsked, FrontCounter::FurtherRepeated)
+    };
+    filter.handoff_ack = segment.packet.ack;
     if segment.packet.header_len > TCP_LEN + MAX_OPTIONS_BESIDE_TICKET {
-        let meta = SlowPathMeta {
-            server: filter.server,
-            class: filter.class,
-            ..slow_path::meta(segment, kind::RETICKET, filter.options)
-        };
-        return slow_path::hand_over(segment, meta, FrontCounter::HandoffRepeatedSlow);
+        return slow_path::hand_over(segment, slow_path::meta_of(segment, filter, kind), slow);
     }
+    send(segment, filter, counter)
+}
+
+/// Sends a flow's latest request, which has room for its ticket, to the server that has the connection.
+#[inline(never)]
+pub(super) fn send(segment: &Segment<'_>, filter: &Filter, counter: FrontCounter) -> Verdict {
     match add(segment, filter) {
-        Some(frame) => {
-            forward::to_server(frame, segment.settings, filter.server, FrontCounter::HandoffRepeated)
-        }
+        Some(frame) => forward::to_server(frame, segment.settings, filter.server, counter),
         None => Verdict::drop(FrontCounter::NoHeadroomDropped),
     }
 }
 
-/// Adds the ticket of a flow's hand-off to a segment that has room for it.
+/// Adds the ticket of a flow's latest request to a segment that has room for it.
 #[inline(always)]
 pub(super) fn add(segment: &Segment<'_>, filter: &Filter) -> Option<Frame> {
     let timestamps = TcpOptions::has_timestamps(segment.frame, segment.packet);
@@ -49,23 +55,38 @@ pub(super) fn add(segment: &Segment<'_>, filter: &Filter) -> Option<Frame> {
     insert(segment, unsafe { words.assume_init() })
 }
 
-/// Not inlined for its stack.
+/// The ticket of a flow's latest request. Not inlined for its stack.
 #[inline(never)]
-fn seal(segment: &Segment<'_>, filter: &Filter, timestamps: bool, words: &mut MaybeUninit<TicketWords>) {
+pub(super) fn seal(
+    segment: &Segment<'_>,
+    filter: &Filter,
+    timestamps: bool,
+    words: &mut MaybeUninit<TicketWords>,
+) {
     let packet = segment.packet;
+    // Before there is much to keep on the stack meanwhile.
+    let now = segment.epoch();
+    let (kind, server) = match filter.flags & (flag::FURTHER | flag::MOVING) {
+        flag::FURTHER => (KIND_BOOKS, filter.server),
+        MOVING => (KIND_MOVE, filter.move_to),
+        _ => (KIND_HAND_OFF, filter.server),
+    };
     let ticket = Ticket {
-        kind: KIND_HAND_OFF,
+        kind,
         options: SynOptions(filter.options),
         priority: filter.priority,
         timestamps,
-        followed: false,
-        number: 0,
+        followed: kept::is_followed(filter),
+        number: filter.number,
         class: filter.class,
-        server: filter.server,
+        server,
     };
     let place = ticket::Segment { tuple: &packet.tuple, seq: packet.seq, ack: packet.ack };
-    words.write(ticket.seal(&segment.settings.ticket_key, &place, segment.epoch()));
+    words.write(ticket.seal(&segment.settings.ticket_key, &place, now));
 }
+
+/// Flags of a filter whose latest request is for another server.
+const MOVING: u8 = flag::FURTHER | flag::MOVING;
 
 /// Puts a ticket straight after the fixed TCP header; the headers before it move towards the head of the frame.
 #[inline(always)]

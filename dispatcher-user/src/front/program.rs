@@ -76,7 +76,7 @@ impl Program {
             // A map has an entry at least.
             ("CLASS_CACHE", config.class_cache.max(1)),
         ];
-        LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "pass"]).map(Self)
+        LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "inner", "pass"]).map(Self)
     }
 
     /// The pinned set of maps.
@@ -135,26 +135,24 @@ impl Program {
         })
     }
 
-    /// Attaches the program to the clients' interface, or puts it in place of an older one.
+    /// Attaches the programs to the clients' interface and, if it is another, to the servers', or puts them in place of older ones.
     ///
     /// # Errors
-    /// When the interface does not take it.
+    /// When an interface does not take its program. The servers' needs one, too: what they send back is seen by nobody else, and
+    /// many drivers send redirected frames only while a program of their own is attached.
     pub fn attach(&mut self, config: &FrontConfig) -> Result<(), LoadError> {
         let hook = match config.mode {
             Mode::Native => Hook::XdpNative,
             Mode::Skb => Hook::XdpSkb,
         };
         self.0.attach("front", &config.interface, hook)?;
-        if let (Some(interface), Mode::Native) = (&config.server_interface, config.mode) {
-            // Many drivers send redirected frames only while a program of their own is attached.
-            if let Err(error) = self.0.attach("pass", interface, hook) {
-                tracing::debug!("no program on {interface}: {error}");
-            }
+        match &config.server_interface {
+            Some(interface) => self.0.attach("inner", interface, hook),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Detaches the program and removes all pins.
+    /// Detaches the programs and removes all pins.
     ///
     /// # Errors
     /// When a pin cannot be removed.

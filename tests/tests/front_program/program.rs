@@ -122,7 +122,7 @@ impl Program {
             .load(dispatcher_user::objects::FRONT)
             .expect("the object loads");
         let mut program = Self { ebpf, slow_path: None, members: [Members::default(), Members::default()] };
-        for name in ["front", "pass"] {
+        for name in ["front", "inner", "pass"] {
             program.xdp(name).load().expect("the verifier accepts the program");
         }
         program.fill();
@@ -133,7 +133,7 @@ impl Program {
         self.ebpf.program_mut(name).unwrap().try_into().unwrap()
     }
 
-    /// A loaded program, `front` or `pass`.
+    /// A loaded program, `front`, `inner` or `pass`.
     pub(crate) fn fd(&mut self, name: &str) -> &ProgramFd {
         self.xdp(name).fd().unwrap()
     }

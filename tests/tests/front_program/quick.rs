@@ -268,7 +268,7 @@ fn a_dispatch_is_told_to_the_control_plane() {
         owner: OWNER,
         priority: PRIORITY,
         outcome: choice::outcome::UNBOUND,
-        reserved: 0,
+        further: 0,
         reserved2: 0,
     };
     let (count, latest) = program.dispatches();
