@@ -10,7 +10,7 @@ use rand_pcg::Pcg64Mcg;
 const METHODS: [&str; 6] = ["GET", "GET", "GET", "HEAD", "POST", "get"];
 const HOSTS: [&str; 8] =
     ["a", "a", "example.org", "example.org", "EXAMPLE.org:8080", "[2001:db8::1]:80", "x y", ""];
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 18] = [
     "Accept",
     "User-Agent",
     "Cookie",
@@ -25,9 +25,13 @@ const NAMES: [&str; 14] = [
     "Sec-Fetch-Mode",
     "x.y",
     "x_y",
+    "Upgrade-Insecure-Requests",
+    "Upgrad",
+    "Expected",
+    "Expec",
 ];
 /// Whole field lines that are not for every head.
-const ODD_LINES: [&str; 12] = [
+const ODD_LINES: [&str; 15] = [
     "Host: b",
     "Content-Length: 3",
     "content-length:0",
@@ -40,6 +44,9 @@ const ODD_LINES: [&str; 12] = [
     "A: b\nC: d",
     "hOST: a",
     "A: b\0",
+    "Upgrade: websocket",
+    "EXPECT: 100-continue",
+    "upgrade:h2c",
 ];
 /// Bytes that mean something to some parser.
 const ODD_BYTES: &[u8] = b"\r\n\t\0\x7f\x80\xff :/?#%\x1f\x20@[`{_-.";

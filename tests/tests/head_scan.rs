@@ -1,5 +1,6 @@
 //! The class cache's scan of heads against the slow path's parser, over heads of all kinds: what the scan accepts, the parser
-//! judges by the request's line and the host alone. So one answer holds for all heads with one key.
+//! judges by the request's line and the host alone, and both see it end at the same place. So one answer holds for all heads with
+//! one key, and it is known where the next one starts.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 use dispatcher_common::{head_scan, siphash::SipKey};
 use dispatcher_core::{
     class::{ClassKey, ClassMap},
-    http::{self, BodyLength, Head, Refusal, parse_head},
+    http::{self, BodyLength, Head, Refusal, RequestHead, parse_head},
     ids::ClassId,
 };
 use tests::heads::Heads;
@@ -41,6 +42,23 @@ fn key(bytes: &[u8]) -> Option<u64> {
     head_scan::key_of(&KEY, 3, bytes, LIMIT)
 }
 
+/// What leaves open what follows the head.
+fn is_open(head: &RequestHead<'_>) -> bool {
+    let is = |name: &str, other| name.eq_ignore_ascii_case(other);
+    head.fields().any(|(name, _)| is(name, "upgrade") || is(name, "expect"))
+}
+
+/// Proves that the head ends where the scan found its end, and that the next request starts there.
+fn assert_ends(bytes: &[u8], len: usize) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(bytes[..len].ends_with(b"\r\n\r\n"), "{text:?}");
+    assert!(!bytes[..len - 1].windows(4).any(|window| window == b"\r\n\r\n"), "{text:?}");
+    if let Head::Complete(head) = parse_head(bytes, LIMIT) {
+        assert_eq!(head.head_len, len, "{text:?}");
+        assert!(!is_open(&head), "{text:?}");
+    }
+}
+
 /// The head with nothing but its first line and its host.
 fn bare(head: &[u8]) -> Vec<u8> {
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
@@ -61,8 +79,9 @@ fn what_the_scan_accepts_is_judged_by_its_line_and_host_alone() {
     let (mut accepted, mut known) = (0, 0);
     for _ in 0..HEADS {
         let head = heads.next_head();
-        let Some(key) = key(&head) else { continue };
+        let Some((key, len)) = head_scan::scan(&KEY, 3, &head, LIMIT) else { continue };
         accepted += 1;
+        assert_ends(&head, len);
         let text = String::from_utf8_lossy(&head);
         let found = answer(&classes, &head);
         assert_ne!(found, Answer::Partial, "{text:?}");
@@ -81,6 +100,7 @@ fn usual_heads_are_accepted() {
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a/b?c=d HTTP/1.1\r\nHost: 198.18.0.100\r\nUser-Agent: curl/8.5\r\nAccept: */*\r\n\r\n",
         "GET / HTTP/1.1\r\nAccept-Encoding:gzip\r\nX-Empty:\r\nhost:a\r\n\r\nGET /2",
+        "GET / HTTP/1.1\r\nUpgrade-Insecure-Requests: 1\r\nExpected: a\r\nUpgrad: b\r\nHost: a\r\n\r\n",
         "HEAD /caf%C3%A9 HTTP/1.0\r\nConnection: keep-alive\r\nX: a\tb\u{e4}\r\nHOST: a:8080\r\n\r\n",
     ] {
         assert!(key(head.as_bytes()).is_some(), "{head:?}");
@@ -102,6 +122,9 @@ fn unusual_heads_are_not() {
         "GET / HTTP/1.1\r\nHost: a\r\nHOST: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         "GET / HTTP/1.1\r\ntransfer-ENCODING: chunked\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nupGRADE:h2c\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nexpecT: 100-continue\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",

@@ -45,6 +45,7 @@ pub(crate) fn cases(family: Family) -> Vec<Case> {
     let mut cases = noted(family);
     cases.extend(continued(family));
     cases.extend(refused(family));
+    cases.extend(refused_of_followed(family));
     cases.extend(let_through(family));
     cases
 }
@@ -205,6 +206,41 @@ fn refused(family: Family) -> Vec<Case> {
             .in_world(World::NoSlowPath),
     );
     cases
+}
+
+/// A flow that is followed begins a request where it is known to, and nowhere else.
+fn refused_of_followed(family: Family) -> Vec<Case> {
+    let followed = Filter {
+        flags: flag::RESPONDED | flag::FOLLOWED,
+        boundary: ISN.wrapping_add(1 + REQUEST_LEN),
+        ..idle(family)
+    };
+    let refused = |name, payload: &[u8]| {
+        let next = segment(family, 700, payload);
+        Case::new(name, next.frame(), DROP, [FrontCounter::KeptRefusedDropped])
+            .with_filter(followed)
+            .in_scene(gated(way::DROP))
+            .check(move |outcome| {
+                let (after, ack) = (outcome.filter.unwrap(), good_ack(family).wrapping_add(700));
+                assert_eq!((after.flags, after.boundary), (followed.flags, followed.boundary));
+                assert_eq!((after.last_ack, after.next_seq, after.requests), (ack, followed.next_seq, 1));
+            })
+    };
+    let body = Filter { boundary: followed.boundary.wrapping_add(1_000), ..followed };
+    let early = Filter { flags: flag::FOLLOWED, response_ns: 0, ..followed };
+    let goes_on = |name, filter: Filter, segment: &Segment, action, counter| {
+        Case::new(name, segment.frame(), action, [counter])
+            .with_filter(filter)
+            .in_scene(gated(way::DROP))
+            .check(|outcome| assert_eq!(outcome.stats[PRIORITY as usize].refused_kept, 0))
+    };
+    let asked = FrontCounter::FurtherAsked;
+    vec![
+        refused("a request where one may start", NEXT),
+        refused("whatever its method", b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        goes_on("not a body", body, &segment(family, 700, NEXT), TX, FrontCounter::Forwarded),
+        goes_on("nor a request before the response", early, &segment(family, 0, NEXT), REDIRECT, asked),
+    ]
 }
 
 /// What goes through a closed gate.

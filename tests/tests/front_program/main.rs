@@ -9,6 +9,7 @@ mod admission;
 mod choice;
 mod cost;
 mod crowd;
+mod further;
 mod golden;
 mod icmp;
 mod kept;
@@ -21,6 +22,7 @@ mod quick;
 mod refused;
 mod renewed;
 mod request;
+mod returned;
 mod scene;
 mod segment;
 mod shared;
@@ -42,6 +44,7 @@ fn every_counter_is_reached_by_a_case_of_each_family() {
     for family in Family::BOTH {
         let tables = [
             admission::cases(family),
+            further::cases(family),
             icmp::cases(family),
             kept::cases(family),
             known::cases(family),
@@ -50,6 +53,7 @@ fn every_counter_is_reached_by_a_case_of_each_family() {
             refused::cases(family),
             renewed::cases(family),
             request::cases(family),
+            returned::cases(family),
             source::cases(family),
             syn::cases(family),
             unknown::cases(family),

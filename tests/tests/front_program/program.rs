@@ -57,6 +57,9 @@ pub(crate) const MTU: u32 = 3_000;
 pub(crate) const WORK_US: u32 = 500;
 pub(crate) const SERVER: u16 = 3;
 pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 13];
+/// Another server.
+pub(crate) const OTHER: u16 = 9;
+pub(crate) const OTHER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 19];
 pub(crate) const PRIORITY: u8 = 5;
 pub(crate) const MSS_IPV4: u16 = 1444;
 pub(crate) const MSS_IPV6: u16 = 1424;
@@ -184,6 +187,13 @@ impl Program {
         self.array("SERVERS").set(server.into(), entry, 0).unwrap();
     }
 
+    /// Requests on kept connections of no account that the server was sent, over all CPUs.
+    pub(crate) fn kept_requests(&mut self) -> u64 {
+        let map: Array<_, u64> = self.array("KEPT_REQUESTS");
+        let of_cpu = |cpu| map.get(&(cpu * MAX_SERVERS as u32 + u32::from(SERVER)), 0).unwrap();
+        (0..nr_cpus().unwrap() as u32).map(of_cpu).sum()
+    }
+
     /// Publishes the servers that the program may choose, by turns.
     pub(crate) fn set_choice(&mut self, servers: &[u16]) {
         let state = choice::State { kind: choice::kind::ROUND_ROBIN, half: 0, count: servers.len() as u16 };
@@ -251,9 +261,11 @@ impl Program {
     }
 
     pub(crate) fn set_server(&mut self, usable: bool) {
-        let entry = ServerEntry { mac: SERVER_MAC, source_mac: FRONT_MAC, usable: usable as u32 };
         let mut map: Array<_, ServerEntry> = Array::try_from(self.ebpf.map_mut("SERVERS").unwrap()).unwrap();
-        map.set(SERVER as u32, entry, 0).unwrap();
+        for (server, mac) in [(SERVER, SERVER_MAC), (OTHER, OTHER_MAC)] {
+            let entry = ServerEntry { mac, source_mac: FRONT_MAC, usable: usable as u32 };
+            map.set(server.into(), entry, 0).unwrap();
+        }
     }
 
     pub(crate) fn set_out(&mut self, present: bool) {

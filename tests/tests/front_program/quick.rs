@@ -4,7 +4,7 @@ use dispatcher_common::{
     choice::{self, DispatchRecord},
     class_cache::CachedClass,
     counter::FrontCounter,
-    filter::{Filter, state},
+    filter::{self, Filter, state},
     head_scan,
     limits::PRIORITIES,
     service::flag,
@@ -28,7 +28,7 @@ use crate::{
     table::{self, CLASS, Case, DROP, ISN, REDIRECT, TX, World, good_ack, options},
 };
 
-const HEAD: &[u8] =
+pub(crate) const HEAD: &[u8] =
     b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nUser-Agent: curl/8.5\r\nAccept: */*\r\n\r\n";
 
 fn request(family: Family) -> Segment {
@@ -37,18 +37,19 @@ fn request(family: Family) -> Segment {
         .with_payload(HEAD)
 }
 
-fn key_of(head: &[u8]) -> Option<u64> {
+pub(crate) fn key_of(head: &[u8]) -> Option<u64> {
     head_scan::key_of(&CLASS_CACHE_KEY, OWNER, head, HEAD_LIMIT)
 }
 
-const CACHED: CachedClass = CachedClass { target: 4711, generation: GENERATION, class: CLASS, reserved: 0 };
+pub(crate) const CACHED: CachedClass =
+    CachedClass { target: 4711, generation: GENERATION, class: CLASS, reserved: 0 };
 
 fn quick() -> Scene {
     Scene { flags: flag::QUICK, ..Scene::default() }
 }
 
 /// Takes the ticket off a frame that went to a server; gives both.
-fn opened(family: Family, frame: &[u8]) -> (Segment, Ticket) {
+pub(crate) fn opened(family: Family, frame: &[u8]) -> (Segment, Ticket) {
     let mut segment = Segment::read(frame);
     let rest = segment.options.split_off(16);
     let (words, _) = segment.options.as_chunks::<4>();
@@ -104,6 +105,7 @@ fn assert_filter(filter: &Filter, segment: &Segment, bytes: u64) {
         handoff_ack: segment.ack,
         request_ack: segment.ack,
         last_ack: segment.ack,
+        noted_isn: segment.seq.wrapping_sub(1),
         next_seq: segment.seq.wrapping_add(segment.payload.len() as u32),
         requests: 1,
         class: CLASS,
@@ -140,10 +142,31 @@ pub(crate) fn cases(family: Family) -> Vec<Case> {
         dispatched(family, "so without timestamps", request.clone().with_options(&[])),
         dispatched(family, "so with more behind it", request.clone().with_payload(&[HEAD, b"more"].concat())),
     ];
+    cases.extend(followed(family, &request));
     cases.extend(guarded(family, &request));
     cases.extend(others(&request));
     cases.extend(full_size(family, &request));
     cases
+}
+
+/// A service that dispatches every request: it is known where the next one starts.
+fn followed(family: Family, request: &Segment) -> [Case; 3] {
+    let scene = || Scene { flags: flag::QUICK | flag::PER_REQUEST, ..Scene::default() };
+    let longer = request.clone().with_payload(&[HEAD, b"more"].concat());
+    let longest = request.clone().with_payload(&[&long_head(head_scan::MAX_HEAD)[..], b"more"].concat());
+    let boundary = request.seq.wrapping_add(HEAD.len() as u32);
+    let goes = Case::new("the first of many requests", request.frame(), TX, [FrontCounter::RequestQuick])
+        .in_scene(scene())
+        .with_cached(key_of(HEAD).unwrap(), CACHED)
+        .check(move |outcome| {
+            let (ticket, after) = (opened(family, &outcome.after).1, outcome.filter.unwrap());
+            assert_eq!((ticket.kind, ticket.followed, ticket.number), (KIND_HAND_OFF, true, 0));
+            assert_eq!((after.flags, after.boundary), (filter::flag::FOLLOWED, boundary));
+            assert_eq!((after.number, after.requests), (0, 1));
+        });
+    let unusual =
+        |name, segment: &Segment| left(name, segment, [FrontCounter::ClassCacheUnusual]).in_scene(scene());
+    [goes, unusual("more behind the first", &longer), unusual("more behind the longest", &longest)]
 }
 
 /// What is known, but must not go by this way, or cannot.
@@ -224,6 +247,8 @@ fn others(request: &Segment) -> Vec<Case> {
         unusual("two hosts", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nHost: a\r\n\r\n"),
         unusual("no host", b"GET /images/a.png HTTP/1.1\r\n\r\n"),
         unusual("a body", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nContent-Length: 1\r\n\r\na"),
+        unusual("another protocol", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nUpgrade: a\r\n\r\n"),
+        unusual("an expectation", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nExpect: a\r\n\r\n"),
         unusual("a control character", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\r\nA: \x01\r\n\r\n"),
         unusual("a head that is too long", &long_head(head_scan::MAX_HEAD + 1)),
         unusual("a line that ends in LF", b"GET /images/a.png HTTP/1.1\r\nHost: example.org\nA: b\r\n\r\n"),

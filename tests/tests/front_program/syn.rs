@@ -2,7 +2,7 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{flag, state},
+    filter::{Filter, flag, state},
     syn_options::{DEFAULT_MSS, SynOptions},
 };
 
@@ -159,7 +159,7 @@ fn noted(family: Family) -> Vec<Case> {
     old.handoff_seq = 5_000;
     let mut cases: Vec<Case> = [state::PENDING, state::ESTABLISHED, state::CLOSING, state::ANSWERED]
         .map(|state| {
-            let old = dispatcher_common::filter::Filter { state, ..old };
+            let old = Filter { state, ..old };
             Case::new(
                 "a SYN of a flow with a filter is noted there and answered the same",
                 syn(family, &LINUX).frame(),
@@ -175,16 +175,19 @@ fn noted(family: Family) -> Vec<Case> {
             })
         })
         .into();
-    cases.push(
-        Case::new(
-            "a late copy of the SYN of the filter's own connection is not noted",
-            syn(family, &LINUX).frame(),
-            TX,
-            [FrontCounter::SynAnswered],
-        )
-        .with_filter(filter(family, state::ESTABLISHED))
-        .check(|outcome| assert_eq!(outcome.filter.unwrap().flags, 0)),
-    );
+    let late = |name, filter: Filter| {
+        Case::new(name, syn(family, &LINUX).frame(), TX, [FrontCounter::SynAnswered])
+            .with_filter(filter)
+            .check(move |outcome| assert_eq!(outcome.filter.unwrap(), filter))
+    };
+    let own = filter(family, state::ESTABLISHED);
+    cases.extend([
+        late("a late copy of the SYN of the filter's own connection is not noted", own),
+        late(
+            "so after a further request",
+            Filter { handoff_seq: 5_000, noted_isn: ISN, flags: flag::FURTHER, ..own },
+        ),
+    ]);
     cases
 }
 

@@ -82,11 +82,15 @@ pub(crate) enum World {
 /// A row: name, frame in, verdict, frame out, counters.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
+    /// Of the object.
+    pub(crate) program: &'static str,
     pub(crate) world: World,
     pub(crate) scene: Scene,
     pub(crate) filter: Option<Filter>,
     /// The only entry of the class cache.
     pub(crate) cached: Option<(u64, CachedClass)>,
+    /// The only server that may be chosen.
+    pub(crate) candidate: u16,
     pub(crate) frame: Vec<u8>,
     pub(crate) action: u32,
     pub(crate) counters: Vec<FrontCounter>,
@@ -101,6 +105,8 @@ pub(crate) struct Outcome {
     pub(crate) meta: Option<SlowPathMeta>,
     pub(crate) filter: Option<Filter>,
     pub(crate) traffic: Traffic,
+    /// Requests of no account.
+    pub(crate) kept_requests: u64,
     /// What became of the counts of open flows: `after - before`, by priority.
     pub(crate) opened: [i64; PRIORITIES],
     /// What was added, by priority.
@@ -136,10 +142,12 @@ impl Case {
     ) -> Self {
         Self {
             name,
+            program: "front",
             world: World::Usual,
             scene: Scene::default(),
             filter: None,
             cached: None,
+            candidate: SERVER,
             frame,
             action,
             counters: counters.into(),
@@ -154,6 +162,16 @@ impl Case {
 
     pub(crate) fn with_cached(mut self, key: u64, cached: CachedClass) -> Self {
         self.cached = Some((key, cached));
+        self
+    }
+
+    pub(crate) fn with_candidate(mut self, server: u16) -> Self {
+        self.candidate = server;
+        self
+    }
+
+    pub(crate) fn by_program(mut self, name: &'static str) -> Self {
+        self.program = name;
         self
     }
 
@@ -187,9 +205,10 @@ pub(crate) fn run(cases: fn(Family) -> Vec<Case>) {
 fn run_case(program: &mut Program, family: Family, case: Case) {
     prepare(program, family, &case);
     let (counters, traffic, stats) = (program.counters(), program.traffic(), program.priority_stats());
+    let kept_requests = program.kept_requests();
     let run = match case.world {
         World::NoHeadroom => program.run_crowded(&case.frame),
-        _ => program.run("front", &case.frame),
+        _ => program.run(case.program, &case.frame),
     };
     assert_eq!(run.action, case.action, "action");
     assert_eq!(reached(&counters, &program.counters()), sorted(case.counters), "counters");
@@ -208,6 +227,7 @@ fn run_case(program: &mut Program, family: Family, case: Case) {
         meta: (meta.len() == META_LEN).then(|| read_meta(meta)),
         filter: program.filters().get(&flow_key(family), 0).ok(),
         traffic: Traffic { packets: now.packets - traffic.packets, bytes: now.bytes - traffic.bytes },
+        kept_requests: program.kept_requests() - kept_requests,
         opened: array::from_fn(|priority| {
             open[priority].wrapping_sub(case.scene.entry.open[priority]) as i64
         }),
@@ -228,6 +248,7 @@ fn prepare(program: &mut Program, family: Family, case: &Case) {
     program.set_slow_path(world != World::NoSlowPath);
     program.set_scene(family, &case.scene);
     program.set_class_cache(case.cached);
+    program.set_choice(&[case.candidate]);
     program.clear_filters();
     let mut filters = program.filters();
     if let Some(filter) = case.filter {
