@@ -20,7 +20,9 @@ use super::{
     flows::Flows,
 };
 use crate::{
-    program::{CLASS_CACHE_KEY, COOKIE_KEY, EPOCH, GENERATION, HEAD_LIMIT, Program, service_id},
+    program::{
+        CLASS_CACHE_KEY, COOKIE_KEY, EPOCH, GENERATION, HEAD_LIMIT, OTHER, Program, SERVER, service_id,
+    },
     scene::{OWNER, Scene},
     segment::{ACK, CLIENT_PORT, Family, SYN, Segment},
     table::{ISN, established, options},
@@ -46,73 +48,111 @@ const KNOWN: &str = "known flow";
 const ANSWERED_SYN: &str = "SYN to SYN-ACK";
 const QUICK: &str = "first request by the class cache, target of 60 bytes";
 
+/// Whose packets are measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clients {
+    /// Their filters are in the table.
+    Known,
+    /// They have no filters.
+    New,
+    /// Each has one of its own, whose next request is waited for, and sends that.
+    Idle,
+}
+
 /// A kind of packet.
 struct Kind {
     name: &'static str,
     /// What all of them must be counted as.
     counter: FrontCounter,
-    /// Of clients whose filters are in the table.
-    known: bool,
+    clients: Clients,
     packet: fn(Family, IpAddr) -> Segment,
 }
 
-const KINDS: [Kind; 9] = [
-    Kind { name: KNOWN, counter: FrontCounter::Forwarded, known: true, packet: known },
-    Kind { name: ANSWERED_SYN, counter: FrontCounter::SynAnswered, known: false, packet: syn },
+const KINDS: [Kind; 11] = [
+    Kind { name: KNOWN, counter: FrontCounter::Forwarded, clients: Clients::Known, packet: known },
+    Kind { name: ANSWERED_SYN, counter: FrontCounter::SynAnswered, clients: Clients::New, packet: syn },
     Kind {
         name: "ACK that ends a handshake",
         counter: FrontCounter::HandshakeCompleted,
-        known: false,
+        clients: Clients::New,
         packet: handshake_end,
     },
     Kind {
         name: "first request, up to the redirect to the slow path",
         counter: FrontCounter::RequestFirst,
-        known: false,
+        clients: Clients::New,
         packet: first_request,
     },
-    Kind { name: QUICK, counter: FrontCounter::RequestQuick, known: false, packet: quick },
+    Kind { name: QUICK, counter: FrontCounter::RequestQuick, clients: Clients::New, packet: quick },
     Kind {
         name: "first request by the class cache, target of 200 bytes",
         counter: FrontCounter::RequestQuick,
-        known: false,
+        clients: Clients::New,
         packet: quick_200,
     },
     Kind {
         name: "first request by the class cache, a browser's head of 600 bytes",
         counter: FrontCounter::RequestQuick,
-        known: false,
+        clients: Clients::New,
         packet: quick_browser,
+    },
+    Kind {
+        name: "further request by the class cache that stays, target of 60 bytes",
+        counter: FrontCounter::FurtherStayed,
+        clients: Clients::Idle,
+        packet: further,
+    },
+    Kind {
+        name: "further request by the class cache that moves, target of 60 bytes",
+        counter: FrontCounter::FurtherMoving,
+        clients: Clients::Idle,
+        packet: further,
     },
     Kind {
         name: "RST for an unknown flow",
         counter: FrontCounter::UnknownReset,
-        known: false,
+        clients: Clients::New,
         packet: unknown,
     },
     Kind {
         name: "packet that is not for a service",
         counter: FrontCounter::OtherPassed,
-        known: false,
+        clients: Clients::New,
         packet: foreign,
     },
 ];
 
 impl Kind {
-    fn leaves_filter(&self) -> bool {
-        matches!(self.counter, FrontCounter::RequestFirst | FrontCounter::RequestQuick)
+    /// Whether a second packet of the same client would be another kind.
+    fn is_once(&self) -> bool {
+        self.clients == Clients::Idle
+            || matches!(self.counter, FrontCounter::RequestFirst | FrontCounter::RequestQuick)
     }
 
-    /// Only for requests that it knows is the class cache asked.
+    /// Flags of the service; only for requests that it knows is the class cache asked.
+    fn flags(&self) -> u8 {
+        match self.counter {
+            FrontCounter::RequestQuick => flag::QUICK,
+            FrontCounter::FurtherStayed | FrontCounter::FurtherMoving => flag::QUICK | flag::PER_REQUEST,
+            _ => 0,
+        }
+    }
+
     fn prepare(&self, program: &mut Program, family: Family) {
-        let is_quick = self.counter == FrontCounter::RequestQuick;
-        program
-            .set_scene(family, &Scene { flags: if is_quick { flag::QUICK } else { 0 }, ..Scene::default() });
-        if is_quick {
+        program.set_scene(family, &Scene { flags: self.flags(), ..Scene::default() });
+        program.set_choice(&[if self.counter == FrontCounter::FurtherMoving { OTHER } else { SERVER }]);
+        if self.flags() & flag::QUICK != 0 {
             let head = (self.packet)(family, family.client()).payload;
             let key = head_scan::key_of(&CLASS_CACHE_KEY, OWNER, &head, HEAD_LIMIT).unwrap();
             let cached = CachedClass { generation: GENERATION, ..CachedClass::default() };
             program.set_class_cache(Some((key, cached)));
+        }
+    }
+
+    /// Gives each flow what it needs for its packet.
+    fn open(&self, program: &mut Program, family: Family, keys: &[FlowKey]) {
+        if self.clients == Clients::Idle {
+            insert(program, keys, idle(family));
         }
     }
 }
@@ -127,7 +167,7 @@ pub(crate) fn report(section: &mut Section, effort: Effort) -> bool {
          to other work (mean of the middle half of 512); with many filters every packet is of another client. *In a row*: many by one system call, restored by a \
          program before that calls the measured one, net of the same before the empty program. First requests to the slow path are measured \
          up to the redirect to their AF_XDP socket; each leaves a pending filter. Those by the class cache are each of another \
-         connection and leave an established one.",
+         connection and leave an established one. Further requests are each of another connection, too, whose filter is in the table.",
     );
     let Some(costs) = measure(effort) else { return false };
     let mut columns = vec![Column::text("packet"), Column::text("family")];
@@ -163,18 +203,18 @@ fn measure(effort: Effort) -> Option<Vec<Costs>> {
     let mut costs = vec![Costs::new(); cases().count()];
     for filters in FILTERS.map(|filters| effort.part(filters).max(2)) {
         let mut program = Program::with_room(filters + filters / 20 + MANY)?;
-        insert(&mut program, filters / 2);
+        insert_known(&mut program, filters / 2);
         for ((kind, family), costs) in cases().zip(&mut costs) {
             costs.push(Some(alone(&mut program, kind, family, filters / 2, effort)));
         }
     }
-    let mut program = Program::with_room(PORTS)?;
-    insert(&mut program, 1);
+    let mut program = Program::with_room(PORTS + 2)?;
+    insert_known(&mut program, 1);
     for ((kind, family), costs) in cases().zip(&mut costs) {
         costs.push(match kind.counter {
-            FrontCounter::RequestQuick => Some(new_in_a_row(&mut program, kind, family, effort)?),
             // Its filter makes the second one another packet.
             FrontCounter::RequestFirst => None,
+            _ if kind.is_once() => Some(once_in_a_row(&mut program, kind, family, effort)?),
             _ => Some(in_a_row(&mut program, kind, family, effort)?),
         });
     }
@@ -188,11 +228,16 @@ fn cases() -> impl Iterator<Item = (&'static Kind, Family)> {
 /// One packet by a system call, each of the next client; the empty program in turn, some packets each.
 fn alone(program: &mut Program, kind: &Kind, family: Family, filters: u32, effort: Effort) -> Spread {
     let packets = effort.part(ALONE) * effort.rounds as u32;
-    let many = filters > 1 || kind.leaves_filter();
+    let many = filters > 1 || kind.is_once();
     kind.prepare(program, family);
-    let number = |index| if kind.known { scattered(index, filters) } else { FIRST_UNKNOWN + index };
+    let number = |index| match kind.clients {
+        Clients::Known => scattered(index, filters),
+        Clients::New | Clients::Idle => FIRST_UNKNOWN + index,
+    };
     let clients: Vec<IpAddr> =
         (0..if many { packets } else { 1 }).map(|index| client(family, number(index))).collect();
+    let keys: Vec<FlowKey> = clients.iter().map(|client| key(family, *client)).collect();
+    kind.open(program, family, &keys);
     let frames: Vec<Vec<u8>> = clients.iter().map(|client| (kind.packet)(family, *client).frame()).collect();
     let [pass, front] = ["pass", "front"].map(|name| program.fd(name).try_clone().unwrap());
     let before = program.counters();
@@ -206,9 +251,9 @@ fn alone(program: &mut Program, kind: &Kind, family: Family, filters: u32, effor
         })
         .collect();
     super::assert_counted(program, &before, kind.counter, packets.into());
-    if kind.leaves_filter() {
+    if kind.is_once() {
         let table = program.filter_table();
-        clients.iter().for_each(|client| assert!(table.delete(&key(family, *client)).unwrap()));
+        keys.iter().for_each(|key| assert!(table.delete(key).unwrap()));
     }
     Spread::quartiles(&costs)
 }
@@ -224,7 +269,7 @@ fn middle(mut samples: Vec<f64>) -> f64 {
 /// Many packets by one system call; the empty program in turn.
 fn in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) -> Option<Spread> {
     let packets = effort.part(IN_A_ROW);
-    let number = if kind.known { 0 } else { FIRST_UNKNOWN };
+    let number = if kind.clients == Clients::Known { 0 } else { FIRST_UNKNOWN };
     let frame = (kind.packet)(family, client(family, number)).frame();
     let before = match family {
         Family::Ipv4 => Before::RestoreIpv4,
@@ -243,9 +288,9 @@ fn in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) 
     Some(Spread::quartiles(&costs))
 }
 
-/// Connections in a row by one system call, which begin each at another port of one client; the empty program in turn. Their filters
+/// Requests in a row by one system call, each of another port of one client; the empty program in turn. The filters of these flows
 /// go between two calls.
-fn new_in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) -> Option<Spread> {
+fn once_in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effort) -> Option<Spread> {
     let connections = effort.part(PORTS / 2);
     let client = client(family, FIRST_UNKNOWN);
     let frame = (kind.packet)(family, client).frame();
@@ -254,13 +299,20 @@ fn new_in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effo
         Family::Ipv6 => Before::NextClientIpv6,
     };
     let mut bare = Bare::load(before, &frame, &Flows::new([0; 4], 0))?;
-    let acks: Vec<u32> = (0..PORTS).map(|port| ack_at(family, client, port as u16)).collect();
+    let acks: Vec<u32> = (0..PORTS)
+        .map(|port| match kind.clients {
+            Clients::Idle => (kind.packet)(family, client).ack,
+            Clients::Known | Clients::New => ack_at(family, client, port as u16),
+        })
+        .collect();
     bare.set_acks(&acks);
+    let keys: Vec<FlowKey> = (0..PORTS).map(|port| key_at(family, client, port as u16)).collect();
     kind.prepare(program, family);
     let [pass, front] = ["pass", "front"].map(|name| program.fd(name).try_clone().unwrap());
     let counted = program.counters();
     let costs: Vec<f64> = (0..effort.rounds)
         .map(|_| {
+            kind.open(program, family, &keys);
             let [floor, cost] = [&pass, &front].map(|fd| bare.measure(fd).mean_ns(connections));
             program.clear_filters();
             cost - floor
@@ -271,16 +323,30 @@ fn new_in_a_row(program: &mut Program, kind: &Kind, family: Family, effort: Effo
 }
 
 /// Writes the filters of the first clients of each family.
-fn insert(program: &mut Program, each: u32) {
-    let table = program.filter_table();
+fn insert_known(program: &mut Program, each: u32) {
     for family in Family::BOTH {
-        let value = Filter { response_ns: 1, flags: filter::flag::RESPONDED, ..established(family) };
-        for chunk in (0..each).collect::<Vec<_>>().chunks(8_192) {
-            let keys: Vec<FlowKey> =
-                chunk.iter().map(|number| key(family, client(family, *number))).collect();
-            assert_eq!(table.update_batch(&keys, &vec![value; keys.len()]), 0);
-        }
+        let keys: Vec<FlowKey> = (0..each).map(|number| key(family, client(family, number))).collect();
+        insert(
+            program,
+            &keys,
+            Filter { response_ns: 1, flags: filter::flag::RESPONDED, ..established(family) },
+        );
     }
+}
+
+/// Writes filters that are alike.
+fn insert(program: &mut Program, keys: &[FlowKey], value: Filter) {
+    let table = program.filter_table();
+    for keys in keys.chunks(8_192) {
+        assert_eq!(table.update_batch(keys, &vec![value; keys.len()]), 0);
+    }
+}
+
+/// A flow whose first request was answered, and which is followed.
+fn idle(family: Family) -> Filter {
+    let open = established(family);
+    let flags = filter::flag::RESPONDED | filter::flag::FOLLOWED;
+    Filter { response_ns: 1, flags, boundary: open.next_seq, ..open }
 }
 
 /// Number of the first client without a filter.
@@ -300,7 +366,11 @@ fn scattered(number: u32, limit: u32) -> u32 {
 }
 
 fn key(family: Family, client: IpAddr) -> FlowKey {
-    FlowKey::new(client.into(), CLIENT_PORT.to_be(), service_id(family))
+    key_at(family, client, CLIENT_PORT)
+}
+
+fn key_at(family: Family, client: IpAddr, port: u16) -> FlowKey {
+    FlowKey::new(client.into(), port.to_be(), service_id(family))
 }
 
 /// What acknowledges the SYN-ACK of a client.
@@ -345,6 +415,12 @@ fn quick_200(family: Family, client: IpAddr) -> Segment {
 
 fn quick_browser(family: Family, client: IpAddr) -> Segment {
     asking(family, client, 60, BROWSER)
+}
+
+/// The next request of an idle flow.
+fn further(family: Family, client: IpAddr) -> Segment {
+    let open = idle(family);
+    Segment { seq: open.boundary, ack: open.request_ack.wrapping_add(700), ..quick(family, client) }
 }
 
 /// What a browser sends beside line and host.
