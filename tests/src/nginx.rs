@@ -11,6 +11,9 @@ use crate::{
     site::{self, CachedSite},
 };
 
+/// Where servers listen besides port 80: for services with settings of their own.
+pub const MORE_PORTS: [u16; 3] = [8001, 8002, 8003];
+
 /// What servers answer outside /bytes/.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content {
@@ -65,6 +68,7 @@ fn text(name: &str, run_dir: &Path, workers: usize, content: Content) -> String 
     let (answer, cache) = answer(name, run_dir, content);
     let content = run_dir.join("content");
     let content = content.display();
+    let more_ports = MORE_PORTS.map(|port| format!("listen {port} backlog=4096;")).join(" ");
     format!(
         r#"# Written by the rig.
 daemon off;
@@ -96,6 +100,7 @@ http {{
   server {{
     listen 80 backlog=4096;
     listen [::]:80 backlog=4096;
+    {more_ports}
     add_header X-Server {name} always;
     location /bytes/ {{
       root {content};

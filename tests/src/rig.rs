@@ -151,6 +151,13 @@ impl RigBuilder {
         self
     }
 
+    /// Reno on all hosts: without losses the same as Linux's default, cubic, which a namespace may not choose for itself. A machine that
+    /// is set up with BBR has proxies wait between segments.
+    #[must_use]
+    pub fn reno(self) -> Self {
+        self.setting("ipv4/tcp_congestion_control", "reno")
+    }
+
     /// RX queues of the front-end's interfaces; 1 unless set.
     #[must_use]
     pub fn front_queues(mut self, queues: usize) -> Self {

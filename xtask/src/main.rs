@@ -37,7 +37,7 @@ enum Task {
     },
     /// Run all tests, those in the rig included (needs root)
     Test,
-    /// Measure what packets, requests and responses cost, beside the rivals, and write docs/benchmarks.md (needs root, 15 minutes)
+    /// Measure what packets, requests and responses cost, beside the rivals, and write docs/benchmarks.md (needs root, 20 minutes)
     Bench {
         /// Run this benchmark only and leave the other sections as they are; may be given several times
         #[arg(long, value_name = "NAME", value_parser = bench::names())]

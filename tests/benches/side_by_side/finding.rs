@@ -2,14 +2,12 @@
 
 use anyhow::Result;
 use dispatcher_sim::plot::{Bar, Bars, Group, Panel};
-use tests::report::{Cell, Column, Section, Spread, Table};
-
-use crate::{
-    Outcome,
-    case::Case,
-    sample::{Noise, Sample},
-    subject::Subject,
+use tests::{
+    Noise,
+    report::{Cell, Column, Section, Spread, Table},
 };
+
+use crate::{Outcome, case::Case, sample::Sample, subject::Subject};
 
 pub(crate) fn section(outcomes: &[Outcome], noise: Noise) -> Result<Section> {
     let runs = Runs(outcomes);

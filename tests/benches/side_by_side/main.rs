@@ -9,10 +9,11 @@ mod subject;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tests::Noise;
 
 use self::{
     case::Case,
-    sample::{Noise, Sample},
+    sample::Sample,
     subject::{Stage, Subject},
 };
 

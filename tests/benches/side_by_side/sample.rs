@@ -1,20 +1,14 @@
 //! One run of wrk, and what all of the machine's CPUs did meanwhile.
 
-use std::{fmt, thread, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::Result;
-use tests::{CpuTime, Wrk};
+use tests::{CpuTime, Noise, Wrk};
 
 use crate::{
     case::Case,
     subject::{Stage, Subject},
 };
-
-const LISTENING: Duration = Duration::from_secs(3);
-
-/// What a machine does that has nothing to do: CPU time a second, all rigs included, as they stand by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Noise(pub(crate) f64);
 
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
@@ -27,21 +21,6 @@ pub(crate) struct Sample {
     pub(crate) cpu_us: f64,
     /// Of a request, that pass a dispatcher on their way to the server.
     pub(crate) packets: Option<f64>,
-}
-
-impl Noise {
-    /// Above this, CPU time is somebody else's.
-    const MOST: f64 = 0.2;
-
-    pub(crate) fn is_too_much(self) -> bool {
-        self.0 > Self::MOST
-    }
-
-    pub(crate) fn listen() -> Result<Self> {
-        let meter = CpuTime::start()?;
-        thread::sleep(LISTENING);
-        Ok(Self(meter.spent()?.as_secs_f64() / meter.elapsed().as_secs_f64()))
-    }
 }
 
 pub(crate) fn take(
@@ -57,13 +36,13 @@ pub(crate) fn take(
     let packets = stage.packets(subject)?;
     let meter = CpuTime::start()?;
     let report = wrk.run(client, &url)?;
-    let spent = meter.spent()?.as_secs_f64() - noise.0 * meter.elapsed().as_secs_f64();
+    let cpu_us = noise.cpu_us(&meter, report.requests)?;
     let packets = packets.zip(stage.packets(subject)?).map(|(before, after)| after - before);
     Ok(Sample {
         rate: report.rate,
         p50_ms: report.p50.as_secs_f64() * 1e3,
         p99_ms: report.p99.as_secs_f64() * 1e3,
-        cpu_us: spent * 1e6 / report.requests as f64,
+        cpu_us,
         packets: packets.map(|packets| packets as f64 / report.requests as f64),
     })
 }

@@ -7,12 +7,6 @@ use tests::{Family, FrontOptions, HaproxyOptions, Host, Rig, RigBuilder};
 /// As many as behind whoever is asked directly, so that what a front-end costs is the difference.
 const SERVERS: usize = 1;
 
-/// Without losses the same as Linux's default, cubic, which a namespace may not choose for itself. A machine that is set up with BBR has
-/// proxies wait between segments.
-const CONGESTION_CONTROL: &str = "reno";
-
-const SPLICED_PORT: u16 = 8082;
-
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -65,7 +59,7 @@ pub(crate) struct Stage(Vec<Rig>);
 impl Stage {
     pub(crate) fn set() -> Result<Self> {
         let mut proxy = builder("side-proxy").full_offloads(true).start()?;
-        proxy.start_haproxy_with(&haproxy(&proxy))?;
+        proxy.start_haproxy_with(&HaproxyOptions::quick(proxy.plan()))?;
         proxy.start_nginx_proxy()?;
         let mut ours = builder("side-ours").start()?;
         ours.start_dispatcher(&FrontOptions::default())?;
@@ -99,7 +93,7 @@ impl Stage {
             Subject::Direct => ("server1", 80),
             Subject::Dispatcher | Subject::Uncached => ("vip", 80),
             Subject::Haproxy => ("front", 8080),
-            Subject::HaproxySpliced => ("front", SPLICED_PORT),
+            Subject::HaproxySpliced => ("front", HaproxyOptions::SPLICED_PORT),
             Subject::Nginx => ("front", 8081),
         };
         Ok(self.rig(subject)?.plan().url(host, Family::V4, port))
@@ -113,27 +107,7 @@ fn builder(instance: &str) -> RigBuilder {
     let builder = Rig::builder(instance).servers(chosen("DISPATCHER_SERVERS").parse().unwrap_or(SERVERS));
     let builder = match chosen("DISPATCHER_CONGESTION").as_str() {
         "machine" => builder,
-        _ => builder.setting("ipv4/tcp_congestion_control", CONGESTION_CONTROL),
+        _ => builder.reno(),
     };
     if chosen("DISPATCHER_WIRING") == "switch" { builder } else { builder.straight() }
-}
-
-/// As its configuration manual has it for speed: shared connections to servers, no needless ACKs. Splicing is a frontend of its own, as it
-/// gains with large responses and loses with small ones; with it come larger pipes.
-fn haproxy(proxy: &Rig) -> HaproxyOptions {
-    let address = |host: &str| proxy.plan().address(host, Family::V4);
-    let servers = proxy.plan().server_names();
-    let servers = servers.iter().map(|name| format!("    server {name} {}:80\n", address(name)));
-    HaproxyOptions {
-        // Enough for each connection of the benchmark; by default so many that they exceed the rig's limit of open files.
-        global: "    maxpipes 256\n    tune.pipesize 1048576\n".to_owned(),
-        defaults: "    option http-keep-alive\n    option tcp-smart-accept\n    option tcp-smart-connect\n    http-reuse always\n".to_owned(),
-        more: format!(
-            "frontend spliced\n    bind {}:{SPLICED_PORT}\n    option splice-response\n    default_backend spliced\n\
-             backend spliced\n    option splice-response\n{}",
-            address("front"),
-            servers.collect::<String>()
-        ),
-        ..HaproxyOptions::default()
-    }
 }

@@ -20,7 +20,7 @@ const MARK_END: &str = " -->\n";
 const HEAD: &str = "\
 # Benchmarks
 
-`cargo xtask bench` measures all of this in about 15 minutes and writes this file; `--only NAME` renews one section. Tables are also in
+`cargo xtask bench` measures all of this in about 20 minutes and writes this file; `--only NAME` renews one section. Tables are also in
 `benchmarks/` as CSV. Who is served when servers are full is measured apart (`--overload`), in [admission.md](admission.md).
 
 Everything runs on one machine: clients, front-end, servers and the wires between them share its CPUs, and each hop is a veth, which costs more than

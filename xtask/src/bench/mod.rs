@@ -20,11 +20,16 @@ struct Bench {
 }
 
 /// In the order of the document. Some are tests that assert no time: they share ring c's world of packets.
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     Bench {
         name: "side_by_side",
         arguments: &["bench", "--package", "tests", "--bench", "side_by_side"],
         question: "requests a second, latency and CPU time: direct, dispatcher, HAProxy, nginx",
+    },
+    Bench {
+        name: "per_request",
+        arguments: &["bench", "--package", "tests", "--bench", "per_request"],
+        question: "what a server for each request of a kept connection costs: staying, moving, HAProxy",
     },
     Bench {
         name: "locality",
