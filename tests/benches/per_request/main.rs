@@ -19,7 +19,7 @@ use self::{
 };
 
 /// For each case and subject; two minutes in all.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 4;
 const TIME: Duration = Duration::from_secs(2);
 
 /// Before the rounds of a case, so that caches, neighbours and bindings are there.

@@ -2,7 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Error, Result};
+use serde_json::Value;
 use tests::{CpuTime, Noise, Rig, Wrk};
 
 use crate::{
@@ -30,6 +31,8 @@ pub(crate) struct Sample {
 /// Parts of the requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts {
+    /// Chosen for, and meant for the server that has their connection.
+    pub(crate) stayed: f64,
     /// Handed to another server, with their connection.
     pub(crate) moved: f64,
     /// For another server, but their own was not free.
@@ -38,21 +41,28 @@ pub(crate) struct Parts {
     pub(crate) asked: f64,
 }
 
-/// The front-end's counters of the parts.
-#[derive(Clone, Copy)]
-struct Counts([u64; 3]);
+/// The front-end's counters.
+struct Counts(Vec<Value>);
 
 impl Counts {
-    const NAMES: [&str; 3] = ["move_released", "move_kept_busy", "further_asked"];
-
     fn read(rig: &Rig) -> Result<Self> {
-        let [moved, kept_busy, asked] = Self::NAMES.map(|name| rig.counter("front", name));
-        Ok(Self([moved?, kept_busy?, asked?]))
+        Ok(Self(rig.show("front", "counters")?))
     }
 
-    fn parts(self, before: Self, requests: u64) -> Parts {
-        let part = |index: usize| (self.0[index] - before.0[index]) as f64 / requests as f64;
-        Parts { moved: part(0), kept_busy: part(1), asked: part(2) }
+    fn value(&self, name: &str) -> Result<u64> {
+        let row = self.0.iter().find(|row| row["name"] == name);
+        row.and_then(|row| row["value"].as_u64()).with_context(|| format!("there is no counter {name}"))
+    }
+
+    /// Of so many requests since `before`.
+    fn parts(&self, before: &Self, requests: u64) -> Result<Parts> {
+        let part = |name| Ok::<_, Error>((self.value(name)? - before.value(name)?) as f64 / requests as f64);
+        Ok(Parts {
+            stayed: part("further_stayed")? + part("further_stayed_slow")?,
+            moved: part("move_released")?,
+            kept_busy: part("move_kept_busy")?,
+            asked: part("further_asked")?,
+        })
     }
 }
 
@@ -71,13 +81,13 @@ pub(crate) fn take(
     let meter = CpuTime::start()?;
     let report = wrk.run(client, &url)?;
     let cpu_us = noise.cpu_us(&meter, report.requests)?;
-    let both = before.zip(counts()?);
+    let parts = before.zip(counts()?).map(|(before, after)| after.parts(&before, report.requests));
     Ok(Sample {
         rate: report.rate,
         p50_ms: report.p50.as_secs_f64() * 1e3,
         p99_ms: report.p99.as_secs_f64() * 1e3,
         cpu_us,
-        parts: both.map(|(before, after)| after.parts(before, report.requests)),
+        parts: parts.transpose()?,
     })
 }
 
@@ -88,8 +98,11 @@ impl fmt::Display for Sample {
             f,
             "{rate:.0} requests/s, p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {cpu_us:.1} µs CPU a request"
         )?;
-        let Some(Parts { moved, kept_busy, asked }) = parts else { return Ok(()) };
-        let [moved, kept_busy, asked] = [moved, kept_busy, asked].map(|part| part * 100.0);
-        write!(f, ", {moved:.1} % moved, {kept_busy:.1} % kept busy, {asked:.1} % by the slow path")
+        let Some(Parts { stayed, moved, kept_busy, asked }) = parts else { return Ok(()) };
+        let [stayed, moved, kept_busy, asked] = [stayed, moved, kept_busy, asked].map(|part| part * 100.0);
+        write!(
+            f,
+            ", {stayed:.1} % stayed, {moved:.1} % moved, {kept_busy:.1} % kept busy, {asked:.1} % by the slow path"
+        )
     }
 }
