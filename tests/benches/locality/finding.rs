@@ -5,7 +5,7 @@ use dispatcher_sim::plot::{Bar, Bars, Group, Panel};
 use tests::report::{Cell, Column, Section, Spread, Table};
 
 use crate::{
-    Measured,
+    Measured, kept,
     measure::{
         CLIENTS, COUNTED, ORIGIN_TIME, PATIENCE, RATE, SETTLING, SLOW_ORIGIN_TIME, STEADY_COUNTED, Sample,
     },
@@ -29,6 +29,7 @@ pub(crate) fn publish(measured: &[Measured], rounds: usize) -> Result<()> {
     section.plot("figure", caption, bars(measured).svg()?);
     section.table(table(measured));
     goals(&mut section, measured);
+    kept::add(&mut section, measured)?;
     section.text(REMARKS);
     section.publish()
 }
@@ -83,7 +84,7 @@ fn table(measured: &[Measured]) -> Table {
         ],
     );
     for (situation, name) in SITUATIONS.iter().enumerate() {
-        for subject in Subject::chosen() {
+        for subject in subjects() {
             let spread = |value: fn(&Sample) -> f64| Cell::from(spread(measured, subject, situation, value));
             table.row([
                 (*name).into(),
@@ -108,8 +109,7 @@ fn bars(measured: &[Measured]) -> Bars {
             .enumerate()
             .map(|(situation, name)| Group {
                 label: (*name).to_owned(),
-                bars: Subject::chosen()
-                    .into_iter()
+                bars: subjects()
                     .map(|subject| {
                         let Spread { median, low, high } = spread(measured, subject, situation, value);
                         Some(Bar { value: median.min(most), low: low.min(most), high: high.min(most) })
@@ -119,7 +119,7 @@ fn bars(measured: &[Measured]) -> Bars {
             .collect(),
     };
     Bars {
-        series: Subject::chosen().into_iter().map(|subject| subject.name()).collect(),
+        series: subjects().map(|subject| subject.name()).collect(),
         panels: vec![
             panel("hit rate, %", 100.0, |sample| sample.hit_rate * 100.0),
             panel("requests/s, clients over and over", f64::INFINITY, |sample| sample.per_second),
@@ -129,8 +129,18 @@ fn bars(measured: &[Measured]) -> Bars {
     }
 }
 
+/// Those whose clients have a connection for each request.
+fn subjects() -> impl Iterator<Item = Subject> {
+    Subject::chosen().into_iter().filter(|subject| !subject.keeps())
+}
+
 /// Of the rounds.
-fn spread(measured: &[Measured], subject: Subject, situation: usize, value: fn(&Sample) -> f64) -> Spread {
+pub(crate) fn spread(
+    measured: &[Measured],
+    subject: Subject,
+    situation: usize,
+    value: fn(&Sample) -> f64,
+) -> Spread {
     let of_subject = measured.iter().filter(|measured| measured.subject == subject);
     let samples: Vec<f64> = of_subject.map(|measured| value(&measured.samples[situation])).collect();
     Spread::of(&samples)

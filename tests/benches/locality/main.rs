@@ -1,8 +1,9 @@
 //! The paper's claim with real servers: each caches a third of a site that all of them together have room for, in front of an
 //! origin that is slow. Owns the order of things: each subject in turn begins with empty caches, is measured, and is measured
-//! again with a server that has become slow.
+//! again with a server that has become slow. Then the same with clients that keep their connections.
 
 mod finding;
+mod kept;
 mod measure;
 mod subject;
 mod workload;
@@ -20,8 +21,8 @@ const ROUNDS: usize = 3;
 /// What was measured of a subject in a round.
 pub(crate) struct Measured {
     pub(crate) subject: Subject,
-    /// All servers alike, and one of them slow.
-    pub(crate) samples: [Sample; 2],
+    /// All servers alike, and, where clients do not keep connections, one of them slow.
+    pub(crate) samples: Vec<Sample>,
 }
 
 fn main() -> Result<()> {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Result, ensure};
 use tests::{
     Rig,
-    load::{self, Fetch, Outcome},
+    load::{self, Clients, Fetch, Outcome},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const ORIGIN_TIME: Duration = Duration::from_millis(30);
 pub(crate) const SLOW_ORIGIN_TIME: Duration = Duration::from_millis(90);
 
-/// Clients that ask over and over.
+/// Clients that ask over and over, and of those that keep connections all.
 pub(crate) const CLIENTS: usize = 64;
 
 /// How long they do: until caches and policies have settled, at first and with a slow server, and to be counted.
@@ -56,6 +56,8 @@ pub(crate) struct Sample {
     pub(crate) at_slow: f64,
     /// With [`CLIENTS`] that ask over and over.
     pub(crate) per_second: f64,
+    /// Part of the requests on connections that had some before.
+    pub(crate) on_kept: f64,
 }
 
 pub(crate) struct Session {
@@ -64,7 +66,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn run(&self, stage: &mut Stage) -> Result<[Sample; 2]> {
+    /// With clients that keep connections all servers stay alike: a slow one says nothing more of them.
+    pub(crate) fn run(&self, stage: &mut Stage) -> Result<Vec<Sample>> {
         let slow = self.round % SERVERS + 1;
         let (rig, target) = stage.start(self.subject)?;
         for server in rig.plan().server_names() {
@@ -72,14 +75,21 @@ impl Session {
         }
         // The least popular first, as if they had been asked for long ago.
         let each: Vec<u32> = (0..OBJECTS).rev().collect();
-        load::fetch_all(rig.host("client")?, target, &each, SERVERS * SITE.origin_threads, LONGEST_WALK)?;
+        let walkers = self.clients(SERVERS * SITE.origin_threads);
+        load::fetch_all(rig.host("client")?, target, &each, walkers, LONGEST_WALK)?;
         let mut workload = Workload::new(self.round as u64 + 1);
-        let before = self.sample(rig, target, &mut workload, slow, SETTLING[0])?;
-        rig.set_origin(&format!("server{slow}"), SLOW_ORIGIN_TIME, true)?;
-        let after = self.sample(rig, target, &mut workload, slow, SETTLING[1])?;
+        let mut samples = vec![self.sample(rig, target, &mut workload, slow, SETTLING[0])?];
+        if !self.subject.keeps() {
+            rig.set_origin(&format!("server{slow}"), SLOW_ORIGIN_TIME, true)?;
+            samples.push(self.sample(rig, target, &mut workload, slow, SETTLING[1])?);
+        }
         check_bound(rig)?;
         stage.stop(self.subject)?;
-        Ok([before, after])
+        Ok(samples)
+    }
+
+    fn clients(&self, count: usize) -> Clients {
+        Clients { count, keep: self.subject.keeps() }
     }
 
     fn sample(
@@ -92,10 +102,11 @@ impl Session {
     ) -> Result<Sample> {
         let client = rig.host("client")?;
         let objects = workload.objects(ENOUGH);
-        let over = load::fetch_all(client, target, &objects, CLIENTS, settling + COUNTED)?;
+        let clients = self.clients(CLIENTS);
+        let over = load::fetch_all(client, target, &objects, clients, settling + COUNTED)?;
         let over: Vec<Fetch> = over.into_iter().filter(|fetch| fetch.due >= settling).collect();
         let demands = workload.demands(f64::from(RATE), STEADY_LEAD + STEADY_COUNTED);
-        let mut steady = load::fetch(client, target, &demands, PATIENCE)?;
+        let mut steady = load::fetch(client, target, &demands, clients, PATIENCE)?;
         steady.retain(|fetch| fetch.due >= STEADY_LEAD);
         let sample = Sample::of(&over, &steady, slow);
         println!("{:24} {sample}, {:4.1} % at server{slow}", self.subject.name(), sample.at_slow * 100.0);
@@ -133,6 +144,7 @@ impl Sample {
             unanswered: part(&|fetch| !served(fetch)),
             at_slow: part(&|fetch| fetch.server.is_some_and(|server| usize::from(server) == slow)),
             per_second: counted as f64 / COUNTED.as_secs_f64(),
+            on_kept: part(&|fetch| fetch.on_kept),
         }
     }
 }

@@ -24,12 +24,26 @@ pub(crate) enum Subject {
     /// With a `hash-balance-factor`: how much of its even share of the requests in flight a server may hold, in percent.
     Uri(u32),
     LeastConnections,
+    /// `context` for each request of clients that keep their connections.
+    KeptPerRequest,
+    /// `context` for the first request of such a connection.
+    KeptByConnection,
+    /// As [`Subject::Uri`], with such clients.
+    KeptUri(u32),
 }
 
 impl Subject {
     /// HAProxy's manual calls factors from 125 to 200 reasonable.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Context, Self::RoundRobin, Self::Uri(150), Self::Uri(200), Self::LeastConnections];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Context,
+        Self::RoundRobin,
+        Self::Uri(150),
+        Self::Uri(200),
+        Self::LeastConnections,
+        Self::KeptPerRequest,
+        Self::KeptByConnection,
+        Self::KeptUri(200),
+    ];
 
     /// DISPATCHER_SUBJECTS takes some of them, by their numbers from 0.
     pub(crate) fn chosen() -> Vec<Self> {
@@ -42,7 +56,19 @@ impl Subject {
             Self::RoundRobin => "dispatcher, round-robin".to_owned(),
             Self::Uri(factor) => format!("HAProxy, uri {factor}"),
             Self::LeastConnections => "HAProxy, leastconn".to_owned(),
+            Self::KeptPerRequest => "dispatcher, by request".to_owned(),
+            Self::KeptByConnection => "dispatcher, by connection".to_owned(),
+            Self::KeptUri(factor) => format!("HAProxy, kept, uri {factor}"),
         }
+    }
+
+    /// Whether clients keep their connections.
+    pub(crate) const fn keeps(self) -> bool {
+        matches!(self, Self::KeptPerRequest | Self::KeptByConnection | Self::KeptUri(_))
+    }
+
+    const fn is_ours(self) -> bool {
+        matches!(self, Self::Context | Self::RoundRobin | Self::KeptPerRequest | Self::KeptByConnection)
     }
 }
 
@@ -70,9 +96,11 @@ impl Stage {
     /// Empties the caches and starts a subject; gives its rig and where clients send their requests.
     pub(crate) fn start(&mut self, subject: Subject) -> Result<(&mut Rig, SocketAddr)> {
         match subject {
-            Subject::Context => self.start_ours("context"),
-            Subject::RoundRobin => self.start_ours("round-robin"),
-            Subject::Uri(factor) => self.start_proxy(&format!(
+            Subject::Context => self.start_ours("context", ""),
+            Subject::RoundRobin => self.start_ours("round-robin", ""),
+            Subject::KeptPerRequest => self.start_ours("context", "per_request = true\n"),
+            Subject::KeptByConnection => self.start_ours("context", "per_request = false\n"),
+            Subject::Uri(factor) | Subject::KeptUri(factor) => self.start_proxy(&format!(
                 "    balance uri\n    hash-type consistent\n    hash-balance-factor {factor}\n"
             )),
             Subject::LeastConnections => self.start_proxy("    balance leastconn\n"),
@@ -80,14 +108,12 @@ impl Stage {
     }
 
     pub(crate) fn stop(&mut self, subject: Subject) -> Result<()> {
-        match subject {
-            Subject::Context | Subject::RoundRobin => self.ours.stop("front")?,
-            Subject::Uri(_) | Subject::LeastConnections => self.proxy.stop("haproxy")?,
-        };
-        Ok(())
+        let stopped = if subject.is_ours() { self.ours.stop("front") } else { self.proxy.stop("haproxy") };
+        stopped.map(drop)
     }
 
-    fn start_ours(&mut self, policy: &str) -> Result<(&mut Rig, SocketAddr)> {
+    /// With lines for the end of the service.
+    fn start_ours(&mut self, policy: &str, more: &str) -> Result<(&mut Rig, SocketAddr)> {
         self.ours.empty_caches()?;
         for server in self.ours.plan().server_names() {
             // Nor must it know the service times of the subject before.
@@ -98,6 +124,7 @@ impl Stage {
             // The defaults of the configuration, not those of the rig.
             table: "weighted".to_owned(),
             load_threshold: "72x".to_owned(),
+            more: more.to_owned(),
             ..FrontOptions::default()
         };
         self.ours.start_front(&options)?;

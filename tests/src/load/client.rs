@@ -147,11 +147,11 @@ pub(super) struct Answer {
     pub(super) server: Option<u8>,
     /// Whether it came from a server's cache.
     pub(super) hit: bool,
-    kept: Option<TcpStream>,
+    pub(super) kept: Option<TcpStream>,
 }
 
 /// Whether a connection that was kept is still good: nothing may have come meanwhile, not even its end.
-fn is_open(stream: &TcpStream) -> bool {
+pub(super) fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 

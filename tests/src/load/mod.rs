@@ -3,6 +3,7 @@
 
 mod client;
 mod inversion;
+mod kept;
 mod network;
 mod objects;
 mod schedule;
@@ -12,7 +13,7 @@ use std::{net::Ipv4Addr, time::Duration};
 pub use client::{drive, saturate};
 pub use inversion::{Inversions, inversions};
 pub use network::attach;
-pub use objects::{Demand, Fetch, fetch, fetch_all};
+pub use objects::{Clients, Demand, Fetch, fetch, fetch_all};
 pub use schedule::Load;
 
 /// A level of clients, told apart by their addresses.

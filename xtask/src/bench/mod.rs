@@ -34,7 +34,7 @@ const BENCHES: [Bench; 7] = [
     Bench {
         name: "locality",
         arguments: &["bench", "--package", "tests", "--bench", "locality"],
-        question: "hit rate, requests a second and latency of servers with caches: dispatcher, HAProxy",
+        question: "hit rate, requests a second and latency of servers with caches, connections kept or not: dispatcher, HAProxy",
     },
     Bench {
         name: "cost_of_a_packet",
