@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result};
 
 /// Names and sizes in bytes of the files below /bytes/.
-pub const FILES: [(&str, u64); 4] =
-    [("1k", 1 << 10), ("64k", 64 << 10), ("1m", 1 << 20), ("100m", 100 << 20)];
+pub const FILES: [(&str, u64); 6] =
+    [("4", 4), ("1k", 1 << 10), ("8k", 8 << 10), ("64k", 64 << 10), ("1m", 1 << 20), ("100m", 100 << 20)];
 
 /// Fills `bytes` with the stream's content from `offset` on.
 pub fn fill(offset: u64, bytes: &mut [u8]) {
@@ -63,6 +63,7 @@ fn write_file(path: &Path, size: u64) -> io::Result<()> {
     for index in 0..size / 8 {
         file.write_all(&word(index).to_le_bytes())?;
     }
+    file.write_all(&word(size / 8).to_le_bytes()[..(size % 8) as usize])?;
     file.flush()
 }
 

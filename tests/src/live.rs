@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     Rig,
-    pass::{bpf, load},
+    pass::{Kind, bpf, instruction as op, load},
     wire::{Flags, Offer, Segment},
 };
 
@@ -35,9 +35,6 @@ pub enum Spoofed {
 /// Writes the frame, but for the IPv4 source or its lower half, the source port and the sequence number, which are random, and
 /// sends it. All of it, as the kernel takes its pages again with what became of the frame in them before.
 fn program(frame: &[u8], spoofed: Spoofed) -> Result<Vec<u64>> {
-    let op = |code: u64, to: u64, from: u64, offset: usize, constant: u32| {
-        code | to << 8 | from << 12 | (offset as u64) << 16 | u64::from(constant) << 32
-    };
     let words = frame.chunks_exact(4).enumerate();
     let store = words
         .map(|(at, word)| op(0x62, 7, 0, 4 * at, u32::from_ne_bytes([word[0], word[1], word[2], word[3]])));
@@ -141,7 +138,8 @@ impl Rig {
 
 fn flood(frame: &[u8], count: u32, spoofed: Spoofed) -> Result<()> {
     give_way()?;
-    let program = load(&program(frame, spoofed)?).context("cannot load the program that makes SYNs")?;
+    let program =
+        load(Kind::Xdp, &program(frame, spoofed)?).context("cannot load the program that makes SYNs")?;
     // SAFETY: a C string.
     let interface = unsafe { libc::if_nametoindex(c"front".as_ptr()) };
     ensure!(interface != 0, "the switch has no port to the front-end");

@@ -1,6 +1,6 @@
 //! Configuration of the servers' software: Debian's nginx, unmodified, listening on all addresses of its host.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -25,14 +25,50 @@ pub(crate) enum Content {
     Cached(CachedSite),
 }
 
+/// A second site that does not keep connections for long; it answers every request by the number that the client gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Impatient {
+    pub port: u16,
+    /// How long a connection may be idle.
+    pub keepalive: Duration,
+    /// Requests that a connection may have.
+    pub requests: u32,
+}
+
+impl Impatient {
+    fn text(self, name: &str) -> String {
+        let Self { port, requests, .. } = self;
+        let keepalive_ms = self.keepalive.as_millis();
+        format!(
+            r#"server {{
+    listen {port};
+    listen [::]:{port};
+    keepalive_timeout {keepalive_ms}ms;
+    keepalive_requests {requests};
+    add_header X-Server {name} always;
+    location / {{
+      default_type text/plain;
+      return 200 "{name} $request_uri $http_x_request\n";
+    }}
+  }}"#
+        )
+    }
+}
+
 /// Writes the configuration of one server and starts nginx there.
-pub(crate) fn start(server: &Server<'_>, workers: usize, content: Content) -> Result<Tracked> {
+pub(crate) fn start(
+    server: &Server<'_>,
+    workers: usize,
+    content: Content,
+    more: Option<Impatient>,
+) -> Result<Tracked> {
     let directory = server.run_dir.join(server.host.name());
     for part in ["body", "proxy", "fastcgi", "uwsgi", "scgi", site::CACHE] {
         fs::create_dir_all(directory.join(part))?;
     }
     let config = directory.join("nginx.conf");
-    fs::write(&config, text(server.host.name(), server.run_dir, workers, content))
+    let more = more.map(|more| more.text(server.host.name())).unwrap_or_default();
+    fs::write(&config, text(server.host.name(), server.run_dir, workers, content, &more))
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut command = server.host.command("/usr/sbin/nginx");
     command.arg("-p").arg(&directory).arg("-c").arg(&config).arg("-e").arg(directory.join("error.log"));
@@ -62,7 +98,7 @@ fn answer(name: &str, run_dir: &Path, content: Content) -> (String, String) {
     }
 }
 
-fn text(name: &str, run_dir: &Path, workers: usize, content: Content) -> String {
+fn text(name: &str, run_dir: &Path, workers: usize, content: Content, more: &str) -> String {
     let directory = run_dir.join(name);
     let here = directory.display();
     let (answer, cache) = answer(name, run_dir, content);
@@ -106,6 +142,15 @@ http {{
       root {content};
       error_page 404 405 = @text;
     }}
+    # Which server answered, what it was asked for, and the number that the client gave the request.
+    location /id/ {{
+      default_type text/plain;
+      return 200 "{name} $request_uri $http_x_request\n";
+    }}
+    location /page/ {{
+      root {content};
+      default_type text/html;
+    }}
     location / {{
       default_type text/plain;
       {answer}
@@ -115,6 +160,7 @@ http {{
       return 200 "{name} $written_path\n";
     }}
   }}
+  {more}
 }}
 "#
     )

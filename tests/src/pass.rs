@@ -1,4 +1,4 @@
-//! Small XDP programs written by hand, above all one of two instructions that passes everything. A frame that the front-end sends by `XDP_TX` leaves
+//! Small programs written by hand, above all an XDP program of two instructions that passes everything. A frame that the front-end sends by `XDP_TX` leaves
 //! its veth only if the *peer* has an XDP program of its own; on the rig's switch that is this one. A real
 //! switch needs nothing of the kind.
 
@@ -20,7 +20,13 @@ use crate::host::Host;
 const BPFFS: &str = "/sys/fs/bpf";
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
-const BPF_PROG_TYPE_XDP: u32 = 6;
+
+/// What a program is for (`enum bpf_prog_type`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    TrafficControl = 3,
+    Xdp = 6,
+}
 
 /// `r0 = XDP_PASS; exit`, in the kernel's encoding: operation, registers, offset and constant from the low end.
 const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
@@ -64,7 +70,7 @@ pub(crate) fn attach(switch: &Host, port: &str, pin: &Path) -> Result<()> {
 
 /// Attaches any program in native mode; `pin` is a path in bpffs that is free, and free again afterwards.
 pub(crate) fn attach_program(host: &Host, port: &str, pin: &Path, instructions: &[u64]) -> Result<()> {
-    let program = load(instructions).with_context(|| {
+    let program = load(Kind::Xdp, instructions).with_context(|| {
         format!("cannot load an XDP program for {}: does the kernel have eBPF?", host.name())
     })?;
     pin_program(&program, pin).with_context(|| format!("cannot pin a program at {}", pin.display()))?;
@@ -73,19 +79,28 @@ pub(crate) fn attach_program(host: &Host, port: &str, pin: &Path, instructions: 
     attached.map(drop)
 }
 
-pub(crate) fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
+pub(crate) fn load(kind: Kind, instructions: &[u64]) -> io::Result<OwnedFd> {
     let attributes = LoadAttributes {
-        program_type: BPF_PROG_TYPE_XDP,
+        program_type: kind as u32,
         instruction_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
         instructions: instructions.as_ptr() as u64,
         licence: c"Dual MIT/GPL".as_ptr() as u64,
         name: *b"rig_pass\0\0\0\0\0\0\0\0",
         ..LoadAttributes::default()
     };
-    let fd = bpf(BPF_PROG_LOAD, &attributes)?;
+    own(bpf(BPF_PROG_LOAD, &attributes)?)
+}
+
+/// A descriptor that the kernel has just given us.
+pub(crate) fn own(fd: libc::c_long) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// One instruction: operation, registers, offset and constant.
+pub(crate) const fn instruction(code: u64, to: u64, from: u64, offset: usize, constant: u32) -> u64 {
+    code | to << 8 | from << 12 | (offset as u64) << 16 | (constant as u64) << 32
 }
 
 fn pin_program(program: &OwnedFd, pin: &Path) -> io::Result<()> {

@@ -21,7 +21,7 @@ use crate::{
     host::Host,
     leftovers,
     lock::Lock,
-    nginx::{self, Content},
+    nginx::{self, Content, Impatient},
     nginx_proxy, pass,
     plan::Plan,
     process::Tracked,
@@ -44,6 +44,7 @@ pub struct RigBuilder {
     dispatcher: Option<PathBuf>,
     nginx_workers: usize,
     content: Content,
+    impatient: Option<Impatient>,
     settings: Vec<(&'static str, &'static str)>,
     links: wiring::Links,
 }
@@ -59,6 +60,7 @@ pub struct Rig {
     pub(crate) delays: BTreeMap<String, DelayServer>,
     nginx_workers: usize,
     content: Content,
+    impatient: Option<Impatient>,
     kept: bool,
     _lock: Lock,
 }
@@ -137,6 +139,13 @@ impl RigBuilder {
         self
     }
 
+    /// Lets the servers have a second site, which soon closes connections.
+    #[must_use]
+    pub fn impatient(mut self, site: Impatient) -> Self {
+        self.impatient = Some(site);
+        self
+    }
+
     /// All offloads everywhere, for measuring HAProxy or a server at its best. The dispatcher cannot run in such a rig.
     #[must_use]
     pub fn full_offloads(mut self, full_offloads: bool) -> Self {
@@ -186,6 +195,7 @@ impl RigBuilder {
             delays: BTreeMap::new(),
             nginx_workers: self.nginx_workers,
             content: self.content,
+            impatient: self.impatient,
             kept: false,
             _lock: lock,
         };
@@ -207,6 +217,7 @@ impl Rig {
             dispatcher: None,
             nginx_workers: 1,
             content: Content::Text,
+            impatient: None,
             settings: Vec::new(),
             links: wiring::Links { full_offloads: false, front_queues: 1 },
         }
@@ -410,7 +421,7 @@ impl Rig {
         let run_dir = self.plan.run_dir();
         for name in self.plan.server_names() {
             let server = Server { host: self.host(&name)?, run_dir: &run_dir };
-            let process = nginx::start(&server, self.nginx_workers, self.content)?;
+            let process = nginx::start(&server, self.nginx_workers, self.content, self.impatient)?;
             self.processes.insert(nginx_of(&name), process);
         }
         for name in self.plan.server_names() {

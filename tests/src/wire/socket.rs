@@ -54,6 +54,14 @@ impl PacketSocket {
         Ok(Self { fd, buffer: vec![0; LARGEST_FRAME] })
     }
 
+    /// Gives all frames that are sent this mark, for programs on the interface.
+    ///
+    /// # Errors
+    /// If the caller is not root.
+    pub fn mark(&self, mark: u32) -> Result<()> {
+        set(&self.fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+    }
+
     /// Sends one frame.
     ///
     /// # Errors

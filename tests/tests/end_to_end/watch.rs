@@ -1,13 +1,12 @@
 //! Counters before and after a test. What a test has to move is in one table, `counters::REACHED`.
 
 use std::{
-    collections::BTreeMap,
     thread,
     time::{Duration, Instant},
 };
 
 use dispatcher_common::counter::{ControlCounter, FrontCounter};
-use tests::Rig;
+use tests::{Growth, Rig};
 
 use crate::{
     counters::{self, Counter},
@@ -17,24 +16,19 @@ use crate::{
 /// Servers count when a packet passes, the control plane a moment later.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Values at the start, by role and name.
+/// Values at the start.
 pub(crate) struct Watch {
-    before: BTreeMap<String, BTreeMap<String, u64>>,
+    growth: Growth,
 }
 
 impl Watch {
     pub(crate) fn start(rig: &Rig) -> Self {
-        let roles = rig.plan().server_names().into_iter().chain(["front".to_owned()]);
-        let before = roles.map(|role| (role.clone(), read(rig, &role).unwrap_or_default())).collect();
-        Self { before }
+        Self { growth: Growth::since_now(rig) }
     }
 
     /// How much a counter of a role has grown. A role that was started anew counts from zero.
     pub(crate) fn of(&self, rig: &Rig, role: &str, name: &str) -> u64 {
-        let now = read(rig, role).unwrap_or_default();
-        let now = *now.get(name).unwrap_or_else(|| panic!("{role} has no counter {name}"));
-        let before = self.before.get(role).and_then(|counters| counters.get(name)).copied().unwrap_or(0);
-        if now >= before { now - before } else { now }
+        self.growth.of(rig, role, name).unwrap()
     }
 
     /// How much a counter has grown, over all servers for one of theirs.
@@ -42,11 +36,7 @@ impl Watch {
         match counter.into() {
             Counter::Front(counter) => self.of(rig, "front", counter.name()),
             Counter::Control(counter) => self.of(rig, "front", counter.name()),
-            Counter::Back(counter) => {
-                let servers = rig.plan().server_names();
-                let running = servers.iter().filter(|server| read(rig, server).is_some());
-                running.map(|server| self.of(rig, server, counter.name())).sum()
-            }
+            Counter::Back(counter) => self.growth.of_servers(rig, counter.name()).unwrap(),
         }
     }
 
@@ -84,10 +74,4 @@ impl Watch {
             thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-fn read(rig: &Rig, role: &str) -> Option<BTreeMap<String, u64>> {
-    let rows = rig.show(role, "counters").ok()?;
-    let pair = |row: &serde_json::Value| Some((row["name"].as_str()?.to_owned(), row["value"].as_u64()?));
-    rows.iter().map(pair).collect()
 }

@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use crate::{interrupt, step, workspace};
 
 /// `rustc-web` is a current rustc with LLVM 22; the `-bpf` package has `core` built for eBPF. clang and libbpf-dev are for the
-/// benchmarks' rewriter in C.
-const PACKAGES: [&str; 11] = [
+/// benchmarks' rewriter in C. `nghttp2-client` is for h2load, `apache2-utils` for ab.
+const PACKAGES: [&str; 14] = [
     "rustc-web",
     "libstd-rust-web-dev-bpf",
     "clang",
@@ -21,6 +21,9 @@ const PACKAGES: [&str; 11] = [
     "nginx-light",
     "curl",
     "wrk",
+    "nghttp2-client",
+    "apache2-utils",
+    "chromium",
     "haproxy",
     "iproute2",
     "ethtool",

@@ -1,0 +1,51 @@
+//! Whether connections went from server to server, as the front-end counts it, and what may not be counted in any of these tests.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use tests::{Growth, Rig};
+
+/// Counters are read a moment after the packets passed.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Drops that mean that a connection has lost its way.
+const NEVER: [(&str, &str); 3] = [
+    ("server", "no_ticket_dropped"),
+    ("server", "returned_too_often_dropped"),
+    ("front", "returned_unknown_dropped"),
+];
+
+/// Checks that at least so many requests have gone to another server than the one before.
+pub(crate) fn happened(rig: &Rig, growth: &Growth, least: u64) {
+    reached(rig, growth, "front", "move_released", least);
+}
+
+/// Waits until a counter has grown by at least so much; `server` are all servers together.
+pub(crate) fn reached(rig: &Rig, growth: &Growth, role: &str, name: &str, least: u64) {
+    let start = Instant::now();
+    loop {
+        let grown = grown(rig, growth, role, name);
+        if grown >= least {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{name} of {role} grew by {grown}, not by {least}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Checks that no connection lost its way; for links that lose nothing.
+pub(crate) fn lost_nothing(rig: &Rig, growth: &Growth) {
+    for (role, name) in NEVER {
+        assert_eq!(grown(rig, growth, role, name), 0, "{name} of {role}");
+    }
+}
+
+/// How much a counter has grown; `server` are all servers together.
+pub(crate) fn grown(rig: &Rig, growth: &Growth, role: &str, name: &str) -> u64 {
+    match role {
+        "server" => growth.of_servers(rig, name).unwrap(),
+        _ => growth.of(rig, role, name).unwrap(),
+    }
+}
