@@ -284,6 +284,10 @@ const REACHED: &[(&str, &[Counter])] = &[
     ),
 ];
 
+/// Requests that move from server to server have a program of tests of their own.
+const PER_REQUEST: &str = "the tests of per_request";
+const RARELY: &str = "ring c: segments that overtake each other, or come back from a server";
+
 /// Counters that no packet of the rig can move, and where they are reached instead.
 const ELSEWHERE: &[(Counter, &str)] = &[
     (Front(F::NoHeadroomDropped), "ring c: a link of the rig always has headroom"),
@@ -294,6 +298,38 @@ const ELSEWHERE: &[(Counter, &str)] = &[
     (Control(C::ClassCacheFailed), "unit tests of the slow path: a map that refuses"),
     (Front(F::ClassCacheUndecided), "ring c: a class whose servers may not be chosen"),
     (Control(C::DispatchUnlearnt), "unit tests of the records: more than a ring holds"),
+    (Front(F::FurtherStayed), PER_REQUEST),
+    (Front(F::FurtherMoving), PER_REQUEST),
+    (Front(F::FurtherAsked), PER_REQUEST),
+    (Front(F::MoveReleased), PER_REQUEST),
+    (Front(F::MoveKeptBusy), PER_REQUEST),
+    (Front(F::FurtherRepeated), "per_request: links that lose packets"),
+    (Front(F::OpaqueChunked), PER_REQUEST),
+    (Front(F::OpaqueUpgrade), PER_REQUEST),
+    (Front(F::OpaqueExpect), PER_REQUEST),
+    (Front(F::OpaqueStraddled), PER_REQUEST),
+    (Front(F::FurtherBehind), RARELY),
+    (Front(F::FurtherUnheard), RARELY),
+    (Front(F::MoveStaleDropped), RARELY),
+    (Front(F::ReturnedForwarded), RARELY),
+    (Front(F::ReturnedUnknownDropped), RARELY),
+    (Front(F::OpaqueSplit), RARELY),
+    (Front(F::OpaqueMalformed), RARELY),
+    (Front(F::OpaqueLongBody), RARELY),
+    (Front(F::OpaqueUnheard), RARELY),
+    (Back(B::RequestBooked), PER_REQUEST),
+    (Back(B::MoveBegun), PER_REQUEST),
+    (Back(B::MoveKept), PER_REQUEST),
+    (Back(B::MoveReleased), PER_REQUEST),
+    (Back(B::ResponseLost), PER_REQUEST),
+    (Back(B::MoveHeldDropped), RARELY),
+    (Back(B::MoveSpoilt), RARELY),
+    (Back(B::Returned), RARELY),
+    (Back(B::ReturnedTooOften), RARELY),
+    (Control(C::FurtherStayed), PER_REQUEST),
+    (Control(C::FurtherMoving), PER_REQUEST),
+    (Control(C::FurtherForwarded), PER_REQUEST),
+    (Control(C::BehindForwarded), PER_REQUEST),
 ];
 
 /// What the table promises of a test.

@@ -12,8 +12,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::{
-    client::{Asked, Client},
-    moves, stage,
+    client::{Asked, Client, Response},
+    dynamic, moves, stage,
     stage::{FAMILIES, IMPATIENT},
 };
 
@@ -44,7 +44,7 @@ fn a_request_at_the_time_when_its_server_closes_has_a_response_or_a_clean_end() 
     eprintln!("{seen:?}");
     assert!(seen.closed > 20 && seen.in_time > 20, "closing and requests hardly met: {seen:?}");
     assert!(seen.responses > 1000, "{seen:?}");
-    moves::happened(stage.rig(), stage.growth(), 500);
+    moves::happened(stage.rig(), stage.growth(), 300);
 }
 
 /// Inside the client's host.
@@ -74,9 +74,12 @@ fn ask(to: SocketAddr, seed: u64, end: Instant) -> Seen {
 /// Asks until the connection ends.
 fn one_connection(client: &mut Client, random: &mut Pcg64Mcg, seen: &mut Seen) {
     let mut is_last = false;
+    let mut since = Instant::now();
     for number in 0.. {
-        let idle = if number > 0 { idle_time(random) } else { Duration::ZERO };
-        thread::sleep(idle);
+        if number > 0 {
+            thread::sleep(idle_time(random));
+        }
+        let idle = since.elapsed();
         let id = format!("{:x}", random.random::<u32>());
         let sent = client
             .try_send(format!("GET /{number} HTTP/1.1\r\nHost: rig\r\nX-Request: {id}\r\n\r\n").as_bytes());
@@ -87,6 +90,7 @@ fn one_connection(client: &mut Client, random: &mut Pcg64Mcg, seen: &mut Seen) {
                 is_last = response.header("connection") == Some("close");
                 seen.responses += 1;
                 seen.in_time += u64::from(idle > LONG);
+                since = Instant::now();
             }
             ended => {
                 assert!(is_last || idle > LONG, "{ended:?} after {number} requests and {idle:?}");
@@ -110,4 +114,24 @@ fn idle_time(random: &mut Pcg64Mcg) -> Duration {
 fn is_reset(error: &io::Error) -> bool {
     assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
     true
+}
+
+/// Nothing but the server's FIN tells where such a response ends.
+#[test]
+fn a_response_that_ends_with_its_connection_arrives_whole() {
+    let Some(stage) = stage::shared() else { return };
+    for family in FAMILIES {
+        for length in [0, 1, 100_000] {
+            stage.same_as_direct(family, dynamic::PORT, |client| {
+                let mut responses: Vec<Response> =
+                    (0..6).map(|number| client.get(&format!("/before/{number}"))).collect();
+                responses.push(client.get(&format!("/stream/{length}")));
+                assert_eq!(responses.last().map(|last| last.body.len()), Some(length));
+                responses
+            });
+        }
+    }
+    moves::lost_nothing(stage.rig(), stage.growth());
+    moves::reached(stage.rig(), stage.growth(), "server", "response_lost", 1);
+    moves::happened(stage.rig(), stage.growth(), 6);
 }

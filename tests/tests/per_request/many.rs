@@ -28,6 +28,17 @@ const PATHS: usize = 97;
 /// One request of so many is for a target that never comes again, and goes through the slow path.
 const RARE: usize = 32;
 
+/// What counts a further request on its ways: by the program and by the slow path, to the same server and to another.
+const WAYS: [(&str, &str); 7] = [
+    ("front", "further_stayed"),
+    ("front", "further_moving"),
+    ("front", "further_asked"),
+    ("front", "further_stayed_slow"),
+    ("front", "further_moving_slow"),
+    ("server", "request_booked"),
+    ("server", "move_begun"),
+];
+
 /// What one connection has seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -67,6 +78,9 @@ fn each_of_very_many_requests_is_answered_right_by_a_random_server() {
     assert_eq!(responses(&seen), requests as u64);
     moves::lost_nothing(stage.rig(), stage.growth());
     moves::happened(stage.rig(), stage.growth(), requests as u64 / 2);
+    for (role, name) in WAYS {
+        moves::reached(stage.rig(), stage.growth(), role, name, 1);
+    }
     spread_evenly(&by_server, changes);
 }
 
@@ -126,7 +140,7 @@ fn rounds(targets: &[SocketAddr; 2], counts: &[(usize, usize)]) -> Vec<Seen> {
 }
 
 fn target(id: usize) -> String {
-    if id % RARE == 0 { format!("/id/rare?{id}") } else { format!("/id/{}", id % PATHS) }
+    if id.is_multiple_of(RARE) { format!("/id/rare?{id}") } else { format!("/id/{}", id % PATHS) }
 }
 
 #[test]

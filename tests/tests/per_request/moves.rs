@@ -24,15 +24,24 @@ pub(crate) fn happened(rig: &Rig, growth: &Growth, least: u64) {
 
 /// Waits until a counter has grown by at least so much; `server` are all servers together.
 pub(crate) fn reached(rig: &Rig, growth: &Growth, role: &str, name: &str, least: u64) {
+    wait_for(|| grown(rig, growth, role, name), least, &format!("{name} of {role}"));
+}
+
+fn wait_for(grown: impl Fn() -> u64, least: u64, what: &str) {
     let start = Instant::now();
-    loop {
-        let grown = grown(rig, growth, role, name);
-        if grown >= least {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "{name} of {role} grew by {grown}, not by {least}");
+    while grown() < least {
+        assert!(start.elapsed() < PATIENCE, "{what} grew by {}, not by {least}", grown());
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Waits until so many flows could not be followed any more for a reason, whether the program or the slow path has found it.
+pub(crate) fn opaque(rig: &Rig, growth: &Growth, reason: &str, least: u64) {
+    let found = || {
+        let front = growth.all_of(rig, "front").into_iter();
+        front.filter(|(name, _)| name.starts_with(&format!("opaque_{reason}"))).map(|(_, value)| value).sum()
+    };
+    wait_for(found, least, &format!("flows that are opaque: {reason}"));
 }
 
 /// Checks that no connection lost its way; for links that lose nothing.

@@ -19,7 +19,7 @@ use crate::{
 
 const SMALL_BUFFER: usize = 8 << 10;
 const LARGE: &str = "/bytes/1m";
-const TURNS: usize = 8;
+const TURNS: usize = 10;
 
 /// The receive window is closed while the next request goes out.
 #[test]
@@ -48,7 +48,7 @@ fn a_request_behind_a_response_that_is_not_read_stays() {
     }
     moves::lost_nothing(stage.rig(), stage.growth());
     moves::reached(stage.rig(), stage.growth(), "server", "move_kept_busy", 1);
-    moves::happened(stage.rig(), stage.growth(), TURNS as u64);
+    moves::happened(stage.rig(), stage.growth(), 3 * TURNS as u64);
 }
 
 /// Reads in small portions with pauses, and asks again as soon as all is read.
@@ -99,7 +99,7 @@ fn a_request_behind_a_response_that_is_half_acknowledged_stays() {
         }
     }
     moves::reached(stage.rig(), stage.growth(), "server", "move_kept_busy", 1);
-    moves::happened(stage.rig(), stage.growth(), TURNS as u64);
+    moves::happened(stage.rig(), stage.growth(), 3 * TURNS as u64);
 }
 
 /// Leaves a connection with the first half of a large response acknowledged; gives the response to a request before, of which it

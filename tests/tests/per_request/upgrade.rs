@@ -19,7 +19,7 @@ fn frames_are_echoed_after_an_upgrade_even_if_they_look_like_requests() {
     for family in FAMILIES {
         stage.same_as_direct(family, dynamic::PORT, |client| {
             let mut responses: Vec<Response> =
-                (0..5).map(|number| client.get(&format!("/before/{number}"))).collect();
+                (0..10).map(|number| client.get(&format!("/before/{number}"))).collect();
             responses.push(upgrade(client));
             let request = get("/not-a-request").into_bytes();
             for payload in [b"".to_vec(), b"hello".to_vec(), request.clone(), request.repeat(50)] {
@@ -37,7 +37,7 @@ fn frames_are_echoed_after_an_upgrade_even_if_they_look_like_requests() {
         });
     }
     moves::lost_nothing(stage.rig(), stage.growth());
-    moves::reached(stage.rig(), stage.growth(), "front", "opaque_upgrade", 2);
+    moves::opaque(stage.rig(), stage.growth(), "upgrade", 2);
     moves::happened(stage.rig(), stage.growth(), 1);
 }
 

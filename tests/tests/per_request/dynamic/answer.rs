@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `/parts/N…` | N bytes of the servers' content, with a length |
 //! | `/chunks/N…` | the same in chunks |
+//! | `/stream/N…` | the same up to the end of the connection |
 //! | `/nothing…` | 204 |
 //! | any other | what the request was |
 
@@ -25,7 +26,8 @@ const CHUNKS_OF_A_HALF: usize = 3;
 
 /// Sends the answer; gives whether the connection stays open.
 pub(super) fn send(to: &mut impl Write, name: &str, request: &Request, text: &str) -> io::Result<bool> {
-    let kept = request.is_kept();
+    let stream = number_after(&request.target, "/stream/");
+    let kept = request.is_kept() && stream.is_none();
     let connection = match (kept, request.is_http_10) {
         (true, true) => "Connection: keep-alive\r\n",
         (true, false) => "",
@@ -40,6 +42,9 @@ pub(super) fn send(to: &mut impl Write, name: &str, request: &Request, text: &st
         if has_body {
             in_chunks(to, &bytes(length))?;
         }
+    } else if let Some(length) = stream {
+        write!(to, "HTTP/1.1 200 OK\r\n{fields}\r\n")?;
+        in_halves(to, &bytes(length), |to, half| to.write_all(half))?;
     } else if let Some(length) = number_after(&request.target, "/parts/") {
         write!(to, "HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n")?;
         if has_body {
