@@ -122,6 +122,10 @@ impl Stage {
         &self.standing().rig
     }
 
+    pub(crate) fn rig_mut(&mut self) -> &mut Rig {
+        &mut self.guard.as_mut().expect("a stage has a rig as long as it lives").rig
+    }
+
     pub(crate) fn peer(&self) -> &Peer {
         &self.standing().peer
     }
