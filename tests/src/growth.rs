@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::Value;
 
 use crate::Rig;
@@ -26,9 +26,7 @@ impl Growth {
     /// # Errors
     /// If the role does not answer or has no such counter.
     pub fn of(&self, rig: &Rig, role: &str, name: &str) -> Result<u64> {
-        let now = rig.counter(role, name)?;
-        let before = self.before.get(role).and_then(|counters| counters.get(name)).copied().unwrap_or(0);
-        Ok(if now >= before { now - before } else { now })
+        Ok(self.growth(role, name, rig.counter(role, name)?))
     }
 
     /// The same, over all servers that run.
@@ -37,16 +35,25 @@ impl Growth {
     /// If they have no such counter.
     pub fn of_servers(&self, rig: &Rig, name: &str) -> Result<u64> {
         let servers = rig.plan().server_names();
-        let running = servers.iter().filter(|server| read(rig, server).is_some());
-        running.map(|server| self.of(rig, server, name)).sum()
+        let running = servers.iter().filter_map(|server| Some((server, read(rig, server)?)));
+        let of = |(server, now): (&String, BTreeMap<String, u64>)| {
+            let now = now.get(name).ok_or_else(|| anyhow!("{server} has no counter {name}"))?;
+            Ok(self.growth(server, name, *now))
+        };
+        running.map(of).sum()
     }
 
-    /// All counters of a role that have grown.
+    /// All counters of a role that have grown; none if it does not run.
     #[must_use]
     pub fn all_of(&self, rig: &Rig, role: &str) -> BTreeMap<String, u64> {
-        let names = read(rig, role).unwrap_or_default().into_keys();
-        let grown = names.filter_map(|name| Some((self.of(rig, role, &name).ok()?, name)));
+        let now = read(rig, role).unwrap_or_default().into_iter();
+        let grown = now.map(|(name, now)| (self.growth(role, &name, now), name));
         grown.filter(|(value, _)| *value > 0).map(|(value, name)| (name, value)).collect()
+    }
+
+    fn growth(&self, role: &str, name: &str, now: u64) -> u64 {
+        let before = self.before.get(role).and_then(|counters| counters.get(name)).copied().unwrap_or(0);
+        if now >= before { now - before } else { now }
     }
 }
 
