@@ -36,44 +36,47 @@ pub(super) fn send(to: &mut impl Write, name: &str, request: &Request, text: &st
     let fields = format!("X-Server: {name}\r\n{connection}");
     let has_body = request.method != "HEAD";
     if request.target.starts_with("/nothing") {
-        write!(to, "HTTP/1.1 204 No Content\r\n{fields}\r\n")?;
+        at_once(to, &format!("HTTP/1.1 204 No Content\r\n{fields}\r\n"))?;
     } else if let Some(length) = number_after(&request.target, "/chunks/") {
-        write!(to, "HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n")?;
+        at_once(to, &format!("HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n"))?;
         if has_body {
             in_chunks(to, &bytes(length))?;
         }
     } else if let Some(length) = stream {
-        write!(to, "HTTP/1.1 200 OK\r\n{fields}\r\n")?;
+        at_once(to, &format!("HTTP/1.1 200 OK\r\n{fields}\r\n"))?;
         in_halves(to, &bytes(length), |to, half| to.write_all(half))?;
     } else if let Some(length) = number_after(&request.target, "/parts/") {
-        write!(to, "HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n")?;
+        at_once(to, &format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n"))?;
         if has_body {
             in_halves(to, &bytes(length), |to, half| to.write_all(half))?;
         }
     } else {
         let body = if has_body { text } else { "" };
         let length = text.len();
-        to.write_all(
-            format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").as_bytes(),
-        )?;
+        at_once(to, &format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}"))?;
     }
     Ok(kept)
 }
 
 /// Refuses a request before its body is sent.
 pub(super) fn refuse(to: &mut impl Write, name: &str) -> io::Result<()> {
-    write!(
+    at_once(
         to,
-        "HTTP/1.1 417 Expectation Failed\r\nX-Server: {name}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        &format!(
+            "HTTP/1.1 417 Expectation Failed\r\nX-Server: {name}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        ),
     )
+}
+
+/// In one system call, as servers send their heads.
+fn at_once(to: &mut impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())
 }
 
 fn in_chunks(to: &mut impl Write, body: &[u8]) -> io::Result<()> {
     in_halves(to, body, |to, half| {
         for chunk in half.chunks(half.len().div_ceil(CHUNKS_OF_A_HALF).max(1)) {
-            write!(to, "{:x}\r\n", chunk.len())?;
-            to.write_all(chunk)?;
-            to.write_all(b"\r\n")?;
+            to.write_all(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())?;
         }
         Ok(())
     })?;

@@ -10,11 +10,11 @@ const CLOSE: u8 = 8;
 /// Upgrades and echoes.
 pub(super) fn serve(from: &mut impl Read, to: &mut impl Write, name: &str, key: &str) -> io::Result<()> {
     let accept = base64(&sha1(format!("{key}{GUID}").as_bytes()));
-    write!(
-        to,
+    let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nX-Server: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    )?;
+    );
+    to.write_all(head.as_bytes())?;
     loop {
         let (first, payload) = frame(from)?;
         to.write_all(&encode(first, &payload))?;
