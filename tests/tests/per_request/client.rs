@@ -56,6 +56,11 @@ impl Client {
         Ok(Self { reader: BufReader::with_capacity(16 << 10, stream) })
     }
 
+    /// The client's own address and port.
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.reader.get_ref().local_addr().unwrap()
+    }
+
     /// Waits longer for what is to come.
     pub(crate) fn be_patient(&self, patience: Duration) {
         self.reader.get_ref().set_read_timeout(Some(patience)).unwrap();

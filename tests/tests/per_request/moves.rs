@@ -1,10 +1,12 @@
 //! Whether connections went from server to server, as the front-end counts it, and what may not be counted in any of these tests.
 
 use std::{
+    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tests::{Growth, Rig};
 
 /// Counters are read a moment after the packets passed.
@@ -20,6 +22,14 @@ const NEVER: [(&str, &str); 3] = [
 /// Checks that at least so many requests have gone to another server than the one before.
 pub(crate) fn happened(rig: &Rig, growth: &Growth, least: u64) {
     reached(rig, growth, "front", "move_released", least);
+}
+
+/// How often the connection of a client has gone to another server, as an operator sees it.
+pub(crate) fn of_flow(rig: &Rig, client: SocketAddr) -> u64 {
+    let rows = rig.rows("front", &["show", "filters", "--limit", "100000"]).unwrap();
+    let is_it = |row: &&Value| row["client"] == client.ip().to_string() && row["port"] == client.port();
+    let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("no filter of {client}"));
+    row["moves"].as_u64().unwrap_or_else(|| panic!("nobody counts moves in {row}"))
 }
 
 /// Waits until a counter has grown by at least so much; `server` are all servers together.

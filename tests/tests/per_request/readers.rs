@@ -32,6 +32,7 @@ fn a_request_behind_a_response_that_is_not_read_stays() {
         client.get("/id/first");
         client.send(get(LARGE).as_bytes());
         thread::sleep(Duration::from_millis(60));
+        let moved = moves::of_flow(stage.rig(), client.source());
         let begun = moves::grown(stage.rig(), stage.growth(), "server", "move_begun");
         client.send(get("/id/second").as_bytes());
         thread::sleep(Duration::from_millis(60));
@@ -42,9 +43,11 @@ fn a_request_behind_a_response_that_is_not_read_stays() {
         assert_eq!(large.body.len(), 1 << 20);
         assert_eq!(large.server(), second.server(), "it has gone to another server nevertheless");
         assert_eq!(second.text(), format!("{} /id/second \n", second.server()));
-        for number in 0..10 {
+        assert_eq!(moves::of_flow(stage.rig(), client.source()), moved);
+        for number in 0..15 {
             client.get(&format!("/id/{number}"));
         }
+        assert!(moves::of_flow(stage.rig(), client.source()) > moved, "it stays although it is free again");
     }
     moves::lost_nothing(stage.rig(), stage.growth());
     moves::reached(stage.rig(), stage.growth(), "server", "move_kept_busy", 1);
