@@ -1,46 +1,49 @@
-//! The front-end's program: the table of what a segment meets. What data is to a flow, and what becomes of a released request, is
-//! decided by `dispatcher_common::per_request`; the rest mirrors the program's `syn`, `unknown`, `renewed` and `known`.
+//! The front-end: its program's table of what a segment meets. What data is to a flow, and what becomes of a released request, is
+//! decided by `dispatcher_common::per_request`. New connections are `newcomer`'s, further requests `further`'s; `slow_path` is the
+//! control plane's part.
+
+mod further;
+mod newcomer;
+mod slow_path;
 
 use std::collections::VecDeque;
 
 use dispatcher_common::{
-    choice::spread,
     filter::{Filter, flag, opaque, state},
-    per_request::{Data, Released, data_of, is_after, is_settled, needs_ticket, released},
+    per_request::{Data, Released, data_of, needs_ticket, released},
     slow_path::kind,
-    syn_options::SynOptions,
-    ticket::{KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, KIND_RELEASED, Ticket},
+    ticket::{KIND_HAND_OFF, KIND_RELEASED, Ticket},
 };
 
+use self::{
+    further::{forward, make_opaque, note_ack, note_data, repeat},
+    slow_path::Update,
+};
 use crate::{
     mutation::Mutation,
     network::Link,
-    segment::{Segment, Survey, survey},
-    slow_path::Update,
+    segment::Segment,
     world::{Context, Event},
 };
 
-/// The flags of a filter that tell of its latest ticket.
-pub(crate) const TICKET_FLAGS: u8 = flag::FURTHER | flag::MOVING | flag::RESPONDED;
-
 pub(crate) struct FrontEnd {
-    pub(crate) servers: usize,
-    pub(crate) filter: Option<Filter>,
+    servers: usize,
+    filter: Option<Filter>,
     /// ISNs that were answered, and with which cookie.
     issued: Vec<(u32, u32)>,
     cookie_key: u64,
     has_late_wrap: bool,
     /// What waits for the slow path.
-    pub(crate) queue: VecDeque<(u8, Segment)>,
+    queue: VecDeque<(u8, Segment)>,
     /// Filters to be written once the slow path's frames are sent.
-    pub(crate) updates: Vec<Update>,
+    updates: Vec<Update>,
     /// Whether a control plane listens.
-    pub(crate) is_up: bool,
+    is_up: bool,
     /// How many requests of a thousand the class cache knows.
     known_per_mille: u64,
     /// A server that gets no more requests.
     draining: Option<usize>,
-    pub(crate) slow_ticks: u64,
+    slow_ticks: u64,
     crash_per_mille: u64,
 }
 
@@ -88,7 +91,7 @@ impl FrontEnd {
     }
 
     /// The policy.
-    pub(crate) fn choose(&self, ctx: &mut Context) -> u16 {
+    fn choose(&self, ctx: &mut Context) -> u16 {
         let server = ctx.random.next() as usize % self.servers;
         let is_out = self.draining == Some(server) && self.servers > 1;
         (if is_out { (server + 1) % self.servers } else { server }) as u16
@@ -150,106 +153,7 @@ impl FrontEnd {
         }
     }
 
-    fn answer_syn(&mut self, segment: &Segment, ctx: &mut Context) {
-        let isn = segment.seq;
-        if let Some(filter) = &mut self.filter {
-            let first_seq =
-                if ctx.mutation == Mutation::NoteOwnSyn { filter.handoff_seq } else { filter.first_seq };
-            if first_seq != isn.wrapping_add(1) {
-                filter.noted_isn = isn;
-                filter.flags |= flag::SYN_NOTED;
-            }
-        }
-        let cookie = self.cookie(isn);
-        let ack = Some(isn.wrapping_add(1));
-        let answer = Segment { syn: true, ..Segment::new(segment.connection, cookie, ack) };
-        ctx.send(Link::FrontEndToClient, answer);
-    }
-
-    /// The cookie for an ISN. The first one lies before the wrap, or else responses would hardly ever cross it.
-    fn cookie(&mut self, isn: u32) -> u32 {
-        if let Some((_, cookie)) = self.issued.iter().find(|(known, _)| *known == isn) {
-            return *cookie;
-        }
-        let random = spread(self.cookie_key, isn.into()) as u32;
-        let is_late = self.issued.is_empty() && self.has_late_wrap;
-        let cookie = if is_late { u32::MAX - random % 100 } else { random >> 1 | 1 << 20 };
-        self.issued.push((isn, cookie));
-        cookie
-    }
-
-    fn is_cookie_of(&self, isn: u32, segment: &Segment) -> bool {
-        let cookie = segment.acknowledged().wrapping_sub(1);
-        segment.ack.is_some() && self.issued.contains(&(isn, cookie))
-    }
-
-    fn is_at_isn(&self, segment: &Segment) -> bool {
-        self.filter.is_some_and(|filter| segment.seq == filter.noted_isn)
-    }
-
-    fn takes_over(&self, filter: &Filter, segment: &Segment) -> bool {
-        filter.flags & flag::SYN_NOTED != 0
-            && segment.seq.wrapping_sub(filter.noted_isn) <= 1
-            && self.is_cookie_of(filter.noted_isn, segment)
-    }
-
-    fn unknown(&mut self, segment: Segment, ctx: &mut Context) {
-        if segment.rst || segment.ack.is_none() {
-            return;
-        }
-        if self.is_cookie_of(segment.seq.wrapping_sub(1), &segment) {
-            if !segment.data.is_empty() {
-                self.admit(segment, ctx);
-            } else if segment.fin {
-                ctx.ledger.close(segment.connection);
-                ctx.send(Link::FrontEndToClient, Segment::reset_for(&segment));
-            }
-            return;
-        }
-        let cookie = segment.acknowledged().wrapping_sub(1);
-        if !self.issued.iter().any(|(_, issued)| *issued == cookie) {
-            ctx.send(Link::FrontEndToClient, Segment::reset_for(&segment));
-        }
-    }
-
-    /// The first request of a connection.
-    fn admit(&mut self, segment: Segment, ctx: &mut Context) {
-        let Survey { next, .. } = survey(&segment.data);
-        let is_whole = next == Ok(segment.data.len() as u32) && !segment.fin && is_one_head(&segment);
-        if is_whole && ctx.random.hits(self.known_per_mille) {
-            let server = self.choose(ctx);
-            let filter = self.first_filter(&segment, server, state::ESTABLISHED);
-            self.filter = Some(filter);
-            return send_with_ticket(&filter, segment, KIND_HAND_OFF, server, 0, ctx);
-        }
-        if self.is_up {
-            self.filter = Some(self.first_filter(&segment, 0, state::PENDING));
-            self.ask(kind::FIRST, segment, ctx);
-        }
-    }
-
-    /// The filter of a flow whose first request goes to a server.
-    pub(crate) fn first_filter(&self, segment: &Segment, server: u16, state: u8) -> Filter {
-        let Survey { requests, next } = survey(&segment.data);
-        let offset = next.unwrap_or(0);
-        Filter {
-            state,
-            server,
-            flags: if next.is_ok() { flag::FOLLOWED } else { 0 },
-            opaque: next.err().unwrap_or(opaque::NOT),
-            boundary: segment.seq.wrapping_add(offset),
-            requests,
-            handoff_seq: segment.seq,
-            handoff_ack: segment.acknowledged(),
-            request_ack: segment.acknowledged(),
-            last_ack: segment.acknowledged(),
-            next_seq: segment.end(),
-            first_seq: segment.seq,
-            ..Filter::default()
-        }
-    }
-
-    pub(crate) fn ask(&mut self, kind: u8, segment: Segment, ctx: &mut Context) {
+    fn ask(&mut self, kind: u8, segment: Segment, ctx: &mut Context) {
         if self.is_up {
             self.queue.push_back((kind, segment));
             let delay = ctx.random.between(1, self.slow_ticks);
@@ -295,39 +199,6 @@ impl FrontEnd {
         note_data(filter, &segment);
         forward(filter, segment, ctx);
     }
-
-    /// A further request begins.
-    fn request(&mut self, segment: Segment, ctx: &mut Context) {
-        let Survey { next, .. } = survey(&segment.data);
-        let is_whole = next == Ok(segment.data.len() as u32) && !segment.fin && is_one_head(&segment);
-        if is_whole && ctx.random.hits(self.known_per_mille) {
-            let chosen = self.choose(ctx);
-            let Some(filter) = &mut self.filter else { return };
-            let boundary = segment.end();
-            return dispatch(filter, segment, chosen, 1, Ok(boundary), ctx);
-        }
-        let Some(filter) = &mut self.filter else { return };
-        if !self.is_up {
-            let server = filter.server;
-            return dispatch(filter, segment, server, 1, Err(opaque::UNHEARD), ctx);
-        }
-        filter.flags = filter.flags & !flag::FOLLOWED | flag::ASKED;
-        self.ask(kind::FURTHER, segment, ctx);
-    }
-
-    /// Data at or behind a request that is with the slow path.
-    fn ask_again(&mut self, kind: u8, segment: Segment, ctx: &mut Context) {
-        if self.is_up {
-            return self.ask(kind, segment, ctx);
-        }
-        let Some(filter) = &mut self.filter else { return };
-        if kind == kind::FURTHER {
-            let server = filter.server;
-            return dispatch(filter, segment, server, 1, Err(opaque::UNHEARD), ctx);
-        }
-        note_data(filter, &segment);
-        forward(filter, segment, ctx);
-    }
 }
 
 /// Whether the data is one head without a body.
@@ -336,128 +207,4 @@ fn is_one_head(segment: &Segment) -> bool {
         .data
         .first()
         .is_some_and(|byte| byte.head == byte.total && usize::from(byte.head) == segment.data.len())
-}
-
-/// Sends the latest request with a ticket again.
-pub(crate) fn repeat(filter: &mut Filter, segment: Segment, ctx: &mut Context) {
-    let (kind, server) = match filter.flags & (flag::FURTHER | flag::MOVING) {
-        0 => (KIND_HAND_OFF, filter.server),
-        flag::FURTHER => (KIND_BOOKS, filter.server),
-        _ => (KIND_MOVE, filter.move_to),
-    };
-    filter.handoff_ack = segment.acknowledged();
-    let number = filter.number;
-    send_with_ticket(filter, segment, kind, server, number, ctx);
-}
-
-/// Sends a further request, for which a server was chosen, and notes it.
-pub(crate) fn dispatch(
-    filter: &mut Filter,
-    segment: Segment,
-    chosen: u16,
-    requests: u32,
-    boundary: Result<u32, u8>,
-    ctx: &mut Context,
-) {
-    let ticket = send_request(filter, segment.clone(), chosen, ctx);
-    note_request(filter, &segment, ticket, requests, boundary, ctx);
-}
-
-/// The ticket that a further request was sent with: its kind, number and server.
-pub(crate) type Sent = Option<(u8, u8, u16)>;
-
-/// Sends a further request to the server that has the connection.
-pub(crate) fn send_request(filter: &Filter, segment: Segment, chosen: u16, ctx: &mut Context) -> Sent {
-    if !is_settled(filter) && ctx.mutation != Mutation::TakeOverUnanswered {
-        forward(filter, segment, ctx);
-        return None;
-    }
-    let kind = if chosen == filter.server { KIND_BOOKS } else { KIND_MOVE };
-    let number = filter.requests as u8;
-    send_with_ticket(filter, segment, kind, chosen, number, ctx);
-    Some((kind, number, chosen))
-}
-
-/// Notes a further request that was sent.
-pub(crate) fn note_request(
-    filter: &mut Filter,
-    segment: &Segment,
-    ticket: Sent,
-    requests: u32,
-    boundary: Result<u32, u8>,
-    ctx: &mut Context,
-) {
-    filter.flags &= !(flag::FOLLOWED | flag::ASKED);
-    match boundary {
-        Ok(boundary) => {
-            filter.flags |= flag::FOLLOWED;
-            filter.boundary = boundary;
-        }
-        Err(reason) => make_opaque(filter, reason, ctx),
-    }
-    filter.requests = filter.requests.wrapping_add(requests);
-    note_data(filter, segment);
-    let Some((kind, number, server)) = ticket else { return };
-    if filter.flags & flag::MOVING != 0 {
-        filter.kept_busy += 1;
-    }
-    filter.flags &= !TICKET_FLAGS;
-    filter.flags |= flag::FURTHER;
-    if kind == KIND_MOVE {
-        filter.flags |= flag::MOVING;
-        filter.move_to = server;
-    }
-    filter.number = number;
-    filter.handoff_seq = segment.seq;
-    filter.handoff_ack = segment.acknowledged();
-    filter.request_ack = segment.acknowledged();
-    filter.response_ns = 0;
-}
-
-pub(crate) fn make_opaque(filter: &mut Filter, reason: u8, ctx: &mut Context) {
-    filter.flags &= !(flag::FOLLOWED | flag::ASKED);
-    filter.opaque = reason;
-    ctx.ledger.opaque += 1;
-}
-
-/// Notes what the client acknowledges.
-pub(crate) fn note_ack(filter: &mut Filter, segment: &Segment) {
-    let Some(ack) = segment.ack else { return };
-    filter.last_ack = ack;
-    if filter.response_ns == 0 && is_after(ack, filter.request_ack) {
-        filter.response_ns = 1;
-        filter.flags |= flag::RESPONDED;
-    }
-}
-
-pub(crate) fn note_data(filter: &mut Filter, segment: &Segment) {
-    if is_after(segment.end(), filter.next_seq) {
-        filter.next_seq = segment.end();
-    }
-}
-
-pub(crate) fn forward(filter: &Filter, segment: Segment, ctx: &mut Context) {
-    ctx.send(Link::ToServer(filter.server.into()), segment);
-}
-
-/// Sends a segment with a ticket to the server that has the flow.
-pub(crate) fn send_with_ticket(
-    filter: &Filter,
-    mut segment: Segment,
-    kind: u8,
-    server: u16,
-    number: u8,
-    ctx: &mut Context,
-) {
-    segment.ticket = Some(Ticket {
-        kind,
-        options: SynOptions(filter.options),
-        priority: filter.priority,
-        timestamps: false,
-        followed: kind != KIND_HAND_OFF || filter.flags & flag::FOLLOWED != 0 || filter.moves > 0,
-        number,
-        class: filter.class,
-        server,
-    });
-    ctx.send(Link::ToServer(filter.server.into()), segment);
 }

@@ -13,7 +13,6 @@ mod random;
 mod reader;
 mod segment;
 mod server;
-mod slow_path;
 mod socket;
 mod software;
 mod trace;

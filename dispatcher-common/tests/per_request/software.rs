@@ -63,6 +63,11 @@ impl Software {
         self.has_closed
     }
 
+    /// Whether it has read something that it has not answered to the end.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.answer.is_empty() || !self.read.is_empty()
+    }
+
     /// Whether requests were read and not answered.
     pub(crate) fn has_more(&self) -> bool {
         !self.read.is_empty()

@@ -8,18 +8,20 @@ use dispatcher_common::{
     ticket::KIND_HAND_OFF,
 };
 
-use crate::{
-    front_end::{
-        FrontEnd, Sent, forward, make_opaque, note_ack, note_data, note_request, repeat, send_request,
-        send_with_ticket,
+use super::{
+    FrontEnd,
+    further::{
+        Sent, forward, make_opaque, note_ack, note_data, note_request, repeat, send_request, send_with_ticket,
     },
+};
+use crate::{
     segment::{Segment, Survey, survey},
     world::{Context, Event},
 };
 
 /// A filter that is to be written.
 #[derive(Clone, Debug)]
-pub(crate) enum Update {
+pub(super) enum Update {
     /// Of a first request that was handed off.
     Insert(Filter),
     /// Of a further request that was sent.
@@ -28,7 +30,7 @@ pub(crate) enum Update {
 
 /// What was done with a further request.
 #[derive(Clone, Debug)]
-pub(crate) struct Further {
+pub(super) struct Further {
     segment: Segment,
     ticket: Sent,
     requests: u32,
