@@ -45,6 +45,10 @@ pub(crate) struct FrontEnd {
     draining: Option<usize>,
     slow_ticks: u64,
     crash_per_mille: u64,
+    /// Frames that find the slow path's ring full.
+    overrun_per_mille: u64,
+    /// Frames that come to the slow path by another queue, whose engine does not know what this one is about to write.
+    other_queue_per_mille: u64,
 }
 
 impl FrontEnd {
@@ -68,6 +72,8 @@ impl FrontEnd {
             draining: None,
             slow_ticks: random.between(1, 25),
             crash_per_mille,
+            overrun_per_mille: random.between(0, 1) * random.between(0, 200),
+            other_queue_per_mille: random.between(0, 1) * random.between(0, 500),
         }
     }
 
@@ -154,7 +160,8 @@ impl FrontEnd {
     }
 
     fn ask(&mut self, kind: u8, segment: Segment, ctx: &mut Context) {
-        if self.is_up {
+        let is_overrun = ctx.is_rough && ctx.random.hits(self.overrun_per_mille);
+        if self.is_up && !is_overrun {
             self.queue.push_back((kind, segment));
             let delay = ctx.random.between(1, self.slow_ticks);
             ctx.after(delay, Event::SlowPath);

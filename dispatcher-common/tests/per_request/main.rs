@@ -1,6 +1,7 @@
 //! A seeded model of per-request dispatch: a client, a front-end, servers, and a network that loses, copies, delays and reorders,
 //! around the very decisions that the programs call (`dispatcher_common::per_request`). At every step, judges that see everything
-//! look for broken rules. `PER_REQUEST_STEPS` sets how many steps a run takes, `PER_REQUEST_SEED` the first seed.
+//! look for broken rules. `PER_REQUEST_STEPS` sets how many steps a run takes, `PER_REQUEST_SEED` the first seed,
+//! `PER_REQUEST_TRACE` how many of the last events are shown when a rule was broken.
 
 mod client;
 mod front_end;
@@ -26,7 +27,7 @@ use crate::{ledger::Ledger, mutation::Mutation, world::World};
 const STEPS: u64 = 2_500_000;
 
 /// Steps within which a wrong rule must show.
-const MUTATION_STEPS: u64 = 20_000_000;
+const MUTATION_STEPS: u64 = 60_000_000;
 
 fn from_env(name: &str, default: u64) -> u64 {
     env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))

@@ -1,10 +1,10 @@
 //! The latest events of a world, kept cheaply and made text only when a rule was broken.
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, env, fmt};
 
 use crate::{network::Link, segment::Segment};
 
-/// Events that are remembered.
+/// Events that are remembered, unless `PER_REQUEST_TRACE` says otherwise.
 const REMEMBERED: usize = 160;
 
 /// One line: when, what, and a few numbers.
@@ -34,10 +34,18 @@ enum What {
 }
 
 /// The latest events.
-#[derive(Debug, Default)]
-pub(crate) struct Trace(VecDeque<Line>);
+#[derive(Debug)]
+pub(crate) struct Trace {
+    lines: VecDeque<Line>,
+    remembered: usize,
+}
 
 impl Trace {
+    pub(crate) fn new() -> Self {
+        let remembered = env::var("PER_REQUEST_TRACE").ok().and_then(|text| text.parse().ok());
+        Self { lines: VecDeque::new(), remembered: remembered.unwrap_or(REMEMBERED) }
+    }
+
     pub(crate) fn sent(&mut self, at: u64, link: Link, segment: &Segment) {
         let ticket = segment.ticket.map(|ticket| (ticket.kind, ticket.number, ticket.server));
         self.push(Line {
@@ -62,16 +70,16 @@ impl Trace {
     }
 
     fn push(&mut self, line: Line) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
+        if self.lines.len() >= self.remembered {
+            self.lines.pop_front();
         }
-        self.0.push_back(line);
+        self.lines.push_back(line);
     }
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Line { at, what } in &self.0 {
+        for Line { at, what } in &self.lines {
             match what {
                 What::Note(what, who, number) => writeln!(out, "{at:>6} {what} {who} {number:#x}")?,
                 What::Sent {

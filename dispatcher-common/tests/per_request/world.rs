@@ -120,7 +120,7 @@ impl World {
             random,
             mutation,
             ledger: Ledger::default(),
-            trace: Trace::default(),
+            trace: Trace::new(),
             is_rough: true,
             network,
             scheduled: 0,

@@ -86,7 +86,8 @@ impl FrontEnd {
     }
 
     fn further(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
-        let is_dealt_with = self.updates.iter().any(|update| match update {
+        let is_other_queue = ctx.random.hits(self.other_queue_per_mille);
+        let is_dealt_with = !is_other_queue && self.updates.iter().any(|update| match update {
             Update::Further(further) => further.segment.seq == segment.seq,
             Update::Insert(_) => false,
         });
@@ -96,13 +97,9 @@ impl FrontEnd {
         let Survey { requests, next } = survey(&segment.data);
         let is_understood =
             segment.data.first().is_some_and(|byte| usize::from(byte.head) <= segment.data.len());
-        let ticket = if is_understood {
-            let chosen = self.choose(ctx);
-            send_request(&filter, segment.clone(), chosen, ctx)
-        } else {
-            forward(&filter, segment.clone(), ctx);
-            None
-        };
+        // Even then with a ticket: an earlier copy may have been understood, and have made the server release the connection.
+        let chosen = if is_understood { self.choose(ctx) } else { filter.server };
+        let ticket = send_request(&filter, segment.clone(), chosen, ctx);
         let boundary = next.map(|offset| segment.seq.wrapping_add(offset));
         let further = Further { segment, ticket, requests, boundary, read: None };
         self.update(Update::Further(Box::new(further)), ctx);
