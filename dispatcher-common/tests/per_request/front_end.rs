@@ -145,6 +145,7 @@ impl FrontEnd {
 
     /// A frame that comes from the client, or looks like it.
     pub(crate) fn receive(&mut self, segment: Segment, ctx: &mut Context) {
+        self.finish_writing(ctx);
         if segment.syn {
             return self.answer_syn(&segment, ctx);
         }

@@ -155,6 +155,15 @@ impl FrontEnd {
         }
     }
 
+    /// Reading again and writing are two system calls in a row: something of a server's may come between them, but not that and then
+    /// the client's repetition, which is a whole time-out later.
+    pub(super) fn finish_writing(&mut self, ctx: &mut Context) {
+        let is_read = |update: &Update| matches!(update, Update::Further(further) if further.read.is_some());
+        if self.updates.iter().any(is_read) {
+            self.flush(ctx);
+        }
+    }
+
     /// Unless a new connection has replaced the pending filter.
     fn insert(&mut self, filter: Filter) {
         let is_pending = |old: &Filter| old.state == state::PENDING && old.handoff_seq == filter.handoff_seq;
