@@ -336,9 +336,10 @@ impl Client {
 }
 
 fn habits(ctx: &mut Context) -> Habits {
+    let pipelining_per_mille = ctx.profile.pipelining_per_mille;
     let random = &mut ctx.random;
     let now_and_then = |random: &mut Random, most| random.between(0, 1) * random.between(0, most);
-    let deep = random.hits(400);
+    let deep = random.hits(pipelining_per_mille);
     Habits {
         requests: random.between(1, 24) as u16,
         depth: if deep { random.between(2, 16) as u16 } else { 1 },

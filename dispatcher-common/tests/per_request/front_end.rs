@@ -58,6 +58,7 @@ impl FrontEnd {
             let delay = ctx.random.between(50, 3000);
             ctx.after(delay, Event::ControlPlane);
         }
+        let most_halves_known = ctx.profile.most_halves_known;
         let random = &mut ctx.random;
         Self {
             servers,
@@ -68,7 +69,7 @@ impl FrontEnd {
             queue: VecDeque::new(),
             updates: Vec::new(),
             is_up: true,
-            known_per_mille: random.between(0, 2) * 500,
+            known_per_mille: random.between(0, most_halves_known) * 500,
             draining: None,
             slow_ticks: random.between(1, 25),
             crash_per_mille,

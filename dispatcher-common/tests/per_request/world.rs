@@ -44,11 +44,38 @@ pub(crate) enum Event {
     Connect,
 }
 
+/// What kind of worlds there are. Wrong rules show sooner where copies are late, some where connections often come back, or where
+/// much is pipelined and asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Profile {
+    most_servers: u64,
+    /// Worlds of a thousand in which nearly everything comes twice and late.
+    wild_per_mille: u64,
+    /// Clients of a thousand that pipeline.
+    pub(crate) pipelining_per_mille: u64,
+    /// The class cache knows so many halves of what comes, at most.
+    pub(crate) most_halves_known: u64,
+}
+
+impl Profile {
+    fn for_rules(mutation: Mutation) -> Self {
+        let usual =
+            Self { most_servers: 4, wild_per_mille: 500, pipelining_per_mille: 400, most_halves_known: 2 };
+        match mutation {
+            Mutation::None => Self { wild_per_mille: 150, ..usual },
+            Mutation::ForgetEarlier => Self { most_servers: 2, pipelining_per_mille: 0, ..usual },
+            Mutation::TakeWhileAsked => Self { pipelining_per_mille: 1000, most_halves_known: 1, ..usual },
+            _ => usual,
+        }
+    }
+}
+
 /// What all participants have in hand.
 pub(crate) struct Context {
     pub(crate) now: u64,
     pub(crate) random: Random,
     pub(crate) mutation: Mutation,
+    pub(crate) profile: Profile,
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
     /// Whether things still go wrong; a world ends in calm, to show that nothing stays stuck.
@@ -107,18 +134,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, mutation: Mutation) -> Self {
         let mut random = Random::new(seed);
-        // Wrong rules show sooner where copies are late, one of them where connections often come back.
-        let (most_servers, wild_per_mille) = match mutation {
-            Mutation::None => (4, 150),
-            Mutation::ForgetEarlier => (2, 500),
-            _ => (4, 500),
-        };
-        let servers = random.between(2, most_servers) as usize;
-        let network = Network::new(servers, wild_per_mille, &mut random);
+        let profile = Profile::for_rules(mutation);
+        let servers = random.between(2, profile.most_servers) as usize;
+        let network = Network::new(servers, profile.wild_per_mille, &mut random);
         let mut ctx = Context {
             now: 0,
             random,
             mutation,
+            profile,
             ledger: Ledger::default(),
             trace: Trace::new(),
             is_rough: true,

@@ -28,6 +28,23 @@ pub(super) enum Update {
     Further(Box<Further>),
 }
 
+impl Update {
+    /// Whether it can be written.
+    fn is_read(&self) -> bool {
+        match self {
+            Self::Insert(_) => true,
+            Self::Further(further) => further.read.is_some(),
+        }
+    }
+
+    fn read_again(self, read: Option<Filter>) -> Self {
+        match self {
+            Self::Insert(_) => self,
+            Self::Further(further) => Self::Further(Box::new(Further { read, ..*further })),
+        }
+    }
+}
+
 /// What was done with a further request.
 #[derive(Clone, Debug)]
 pub(super) struct Further {
@@ -87,10 +104,11 @@ impl FrontEnd {
 
     fn further(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
         let is_other_queue = ctx.random.hits(self.other_queue_per_mille);
-        let is_dealt_with = !is_other_queue && self.updates.iter().any(|update| match update {
-            Update::Further(further) => further.segment.seq == segment.seq,
-            Update::Insert(_) => false,
-        });
+        let is_dealt_with = !is_other_queue
+            && self.updates.iter().any(|update| match update {
+                Update::Further(further) => further.segment.seq == segment.seq,
+                Update::Insert(_) => false,
+            });
         if is_dealt_with || filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
             return self.go_along(segment, ctx);
         }
@@ -141,25 +159,29 @@ impl FrontEnd {
 
     /// Writes the filters: each is read again, and written a little later, with what the program has done between undone.
     pub(crate) fn flush(&mut self, ctx: &mut Context) {
-        for update in std::mem::take(&mut self.updates) {
+        let (read, unread): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.updates).into_iter().partition(Update::is_read);
+        for update in read {
             match update {
                 Update::Insert(filter) => self.insert(filter),
-                Update::Further(further) if further.read.is_some() => self.write(&further, ctx),
-                Update::Further(further) => {
-                    let read = self.filter;
-                    self.updates.push(Update::Further(Box::new(Further { read, ..*further })));
-                    let delay = ctx.random.between(0, 1) * ctx.random.between(0, self.slow_ticks);
-                    ctx.after(delay, Event::Flush);
-                }
+                Update::Further(further) => self.write(&further, ctx),
             }
+        }
+        for (index, update) in unread.into_iter().enumerate() {
+            // One after the other, as two queues do not come between each other's two system calls either.
+            let update = if index == 0 { update.read_again(self.filter) } else { update };
+            self.updates.push(update);
+            let delay = ctx.random.between(0, 1) * ctx.random.between(0, self.slow_ticks);
+            ctx.after(delay, Event::Flush);
         }
     }
 
     /// Reading again and writing are two system calls in a row: something of a server's may come between them, but not that and then
     /// the client's repetition, which is a whole time-out later.
     pub(super) fn finish_writing(&mut self, ctx: &mut Context) {
-        let is_read = |update: &Update| matches!(update, Update::Further(further) if further.read.is_some());
-        if self.updates.iter().any(is_read) {
+        let is_between =
+            |update: &Update| matches!(update, Update::Further(further) if further.read.is_some());
+        if self.updates.iter().any(is_between) {
             self.flush(ctx);
         }
     }
