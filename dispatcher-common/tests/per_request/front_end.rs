@@ -23,7 +23,7 @@ use crate::{
     mutation::Mutation,
     network::Link,
     segment::Segment,
-    world::{Context, Event},
+    world::{Context, Event, Profile},
 };
 
 pub(crate) struct FrontEnd {
@@ -35,7 +35,9 @@ pub(crate) struct FrontEnd {
     has_late_wrap: bool,
     /// What waits for the slow path.
     queue: VecDeque<(u8, Segment)>,
-    /// Filters to be written once the slow path's frames are sent.
+    /// Frames that the slow path is to send, and to which server.
+    outgoing: VecDeque<(u16, Segment)>,
+    /// Filters that the slow path is to write.
     updates: Vec<Update>,
     /// Whether a control plane listens.
     is_up: bool,
@@ -45,10 +47,10 @@ pub(crate) struct FrontEnd {
     draining: Option<usize>,
     slow_ticks: u64,
     crash_per_mille: u64,
+    /// Whether the slow path sends further requests before it writes their filters: slower, and more can be lost, but safe too.
+    sends_first: bool,
     /// Frames that find the slow path's ring full.
     overrun_per_mille: u64,
-    /// Frames that come to the slow path by another queue, whose engine does not know what this one is about to write.
-    other_queue_per_mille: u64,
 }
 
 impl FrontEnd {
@@ -58,7 +60,7 @@ impl FrontEnd {
             let delay = ctx.random.between(50, 3000);
             ctx.after(delay, Event::ControlPlane);
         }
-        let most_halves_known = ctx.profile.most_halves_known;
+        let Profile { most_halves_known, sends_first_per_mille, .. } = ctx.profile;
         let random = &mut ctx.random;
         Self {
             servers,
@@ -67,14 +69,15 @@ impl FrontEnd {
             cookie_key: random.next(),
             has_late_wrap: random.hits(500),
             queue: VecDeque::new(),
+            outgoing: VecDeque::new(),
             updates: Vec::new(),
             is_up: true,
             known_per_mille: random.between(0, most_halves_known) * 500,
             draining: None,
             slow_ticks: random.between(1, 25),
             crash_per_mille,
+            sends_first: random.hits(sends_first_per_mille),
             overrun_per_mille: random.between(0, 1) * random.between(0, 200),
-            other_queue_per_mille: random.between(0, 1) * random.between(0, 500),
         }
     }
 
@@ -87,6 +90,7 @@ impl FrontEnd {
         let (least, most) = if self.is_up { (20, 200) } else { (100, 3000) };
         self.is_up = !self.is_up;
         self.queue.clear();
+        self.outgoing.clear();
         // The program's own first requests are written at once, and so are the slow path's in this model: what may go wrong
         // between is not about further requests.
         self.updates.retain(|update| matches!(update, Update::Insert(_)));

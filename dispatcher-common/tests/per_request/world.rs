@@ -26,6 +26,8 @@ pub(crate) enum Event {
     SlowPath,
     /// The slow path writes its filters.
     Flush,
+    /// The slow path sends its next frame.
+    Transmit,
     /// The control plane dies or comes back.
     ControlPlane,
     /// A server's software runs; the number is its socket's.
@@ -53,18 +55,26 @@ pub(crate) struct Profile {
     wild_per_mille: u64,
     /// Clients of a thousand that pipeline.
     pub(crate) pipelining_per_mille: u64,
+    /// Slow paths of a thousand that send further requests before they write their filters.
+    pub(crate) sends_first_per_mille: u64,
     /// The class cache knows so many halves of what comes, at most.
     pub(crate) most_halves_known: u64,
 }
 
 impl Profile {
     fn for_rules(mutation: Mutation) -> Self {
-        let usual =
-            Self { most_servers: 4, wild_per_mille: 500, pipelining_per_mille: 400, most_halves_known: 2 };
+        let usual = Self {
+            most_servers: 4,
+            wild_per_mille: 500,
+            pipelining_per_mille: 400,
+            sends_first_per_mille: 250,
+            most_halves_known: 2,
+        };
         match mutation {
             Mutation::None => Self { wild_per_mille: 150, ..usual },
             Mutation::ForgetEarlier => Self { most_servers: 2, pipelining_per_mille: 0, ..usual },
             Mutation::TakeWhileAsked => Self { pipelining_per_mille: 1000, most_halves_known: 1, ..usual },
+            Mutation::BooksNotReleased => Self { sends_first_per_mille: 1000, most_halves_known: 0, ..usual },
             _ => usual,
         }
     }
@@ -187,6 +197,7 @@ impl World {
             Event::Queued(server, segment, mark) => servers[server].ingress(segment, Some(mark), ctx),
             Event::SlowPath => front_end.slow_path(ctx),
             Event::Flush => front_end.flush(ctx),
+            Event::Transmit => front_end.transmit(ctx),
             Event::ControlPlane => front_end.restart(ctx),
             Event::Software(server, socket) => servers[server].software(socket, ctx),
             Event::Unlock(server, socket) => servers[server].unlock(socket, ctx),

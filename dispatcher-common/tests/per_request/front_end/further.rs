@@ -66,7 +66,7 @@ pub(super) fn repeat(filter: &mut Filter, segment: Segment, ctx: &mut Context) {
     send_with_ticket(filter, segment, kind, server, number, ctx);
 }
 
-/// Sends a further request, for which a server was chosen, and notes it.
+/// Notes a further request, for which a server was chosen, and sends it.
 pub(super) fn dispatch(
     filter: &mut Filter,
     segment: Segment,
@@ -75,30 +75,27 @@ pub(super) fn dispatch(
     boundary: Result<u32, u8>,
     ctx: &mut Context,
 ) {
-    let ticket = send_request(filter, segment.clone(), chosen, ctx);
+    let ticket = choose_ticket(filter, chosen, ctx.mutation);
     note_request(filter, &segment, ticket, requests, boundary, ctx);
+    let segment = with_ticket(filter, segment, ticket);
+    forward(filter, segment, ctx);
 }
 
-/// The ticket that a further request was sent with: its kind, number and server.
-pub(super) type Sent = Option<(u8, u8, u16)>;
+/// The ticket of a further request: its kind, number and server.
+pub(super) type Choice = Option<(u8, u8, u16)>;
 
-/// Sends a further request to the server that has the connection.
-pub(super) fn send_request(filter: &Filter, segment: Segment, chosen: u16, ctx: &mut Context) -> Sent {
-    if !is_settled(filter) && ctx.mutation != Mutation::TakeOverUnanswered {
-        forward(filter, segment, ctx);
-        return None;
-    }
+/// The ticket that a further request gets for which a server was chosen. None behind a request that still needs its own.
+pub(super) fn choose_ticket(filter: &Filter, chosen: u16, mutation: Mutation) -> Choice {
     let kind = if chosen == filter.server { KIND_BOOKS } else { KIND_MOVE };
-    let number = filter.requests as u8;
-    send_with_ticket(filter, segment, kind, chosen, number, ctx);
-    Some((kind, number, chosen))
+    let may_have_one = is_settled(filter) || mutation == Mutation::TakeOverUnanswered;
+    may_have_one.then_some((kind, filter.requests as u8, chosen))
 }
 
-/// Notes a further request that was sent.
+/// Notes a further request that is sent.
 pub(super) fn note_request(
     filter: &mut Filter,
     segment: &Segment,
-    ticket: Sent,
+    ticket: Choice,
     requests: u32,
     boundary: Result<u32, u8>,
     ctx: &mut Context,
@@ -159,13 +156,19 @@ pub(super) fn forward(filter: &Filter, segment: Segment, ctx: &mut Context) {
 /// Sends a segment with a ticket to the server that has the flow.
 pub(super) fn send_with_ticket(
     filter: &Filter,
-    mut segment: Segment,
+    segment: Segment,
     kind: u8,
     server: u16,
     number: u8,
     ctx: &mut Context,
 ) {
-    segment.ticket = Some(Ticket {
+    let segment = with_ticket(filter, segment, Some((kind, number, server)));
+    forward(filter, segment, ctx);
+}
+
+/// A segment with a ticket, if it gets one.
+pub(super) fn with_ticket(filter: &Filter, segment: Segment, choice: Choice) -> Segment {
+    let ticket = choice.map(|(kind, number, server)| Ticket {
         kind,
         options: SynOptions(filter.options),
         priority: filter.priority,
@@ -175,5 +178,5 @@ pub(super) fn send_with_ticket(
         class: filter.class,
         server,
     });
-    ctx.send(Link::ToServer(filter.server.into()), segment);
+    Segment { ticket, ..segment }
 }

@@ -1,5 +1,6 @@
-//! The front-end's slow path: takes frames one by one, some time after the program gave them away, and writes filters some time after
-//! it has sent the frames.
+//! The front-end's slow path: takes frames one by one, some time after the program gave them away. The filter of a new connection is
+//! written after its hand-off was sent, as no segment may overtake that; the filter of a further request before it is sent, as the
+//! server may release the connection at once.
 
 use dispatcher_common::{
     filter::{Filter, flag, opaque, state},
@@ -11,10 +12,12 @@ use dispatcher_common::{
 use super::{
     FrontEnd,
     further::{
-        Sent, forward, make_opaque, note_ack, note_data, note_request, repeat, send_request, send_with_ticket,
+        choose_ticket, forward, make_opaque, note_ack, note_data, note_request, repeat, send_with_ticket,
+        with_ticket,
     },
 };
 use crate::{
+    network::Link,
     segment::{Segment, Survey, survey},
     world::{Context, Event},
 };
@@ -24,41 +27,23 @@ use crate::{
 pub(super) enum Update {
     /// Of a first request that was handed off.
     Insert(Filter),
-    /// Of a further request that was sent.
+    /// Of a further request that is to be sent then.
     Further(Box<Further>),
 }
 
-impl Update {
-    /// Whether it can be written.
-    fn is_read(&self) -> bool {
-        match self {
-            Self::Insert(_) => true,
-            Self::Further(further) => further.read.is_some(),
-        }
-    }
-
-    fn read_again(self, read: Option<Filter>) -> Self {
-        match self {
-            Self::Insert(_) => self,
-            Self::Further(further) => Self::Further(Box::new(Further { read, ..*further })),
-        }
-    }
-}
-
-/// What was done with a further request.
+/// What was decided of a further request.
 #[derive(Clone, Debug)]
 pub(super) struct Further {
     segment: Segment,
-    ticket: Sent,
-    requests: u32,
-    boundary: Result<u32, u8>,
-    /// The filter as it was read again for the writing.
-    read: Option<Filter>,
+    chosen: u16,
+    /// The filter as it was read.
+    read: Filter,
 }
 
 impl FrontEnd {
     /// Takes the next frame.
     pub(crate) fn slow_path(&mut self, ctx: &mut Context) {
+        self.finish_writing(ctx);
         let Some((kind, segment)) = self.queue.pop_front() else { return };
         let Some(filter) = self.filter else { return };
         match kind {
@@ -103,30 +88,27 @@ impl FrontEnd {
     }
 
     fn further(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
-        let is_other_queue = ctx.random.hits(self.other_queue_per_mille);
-        let is_dealt_with = !is_other_queue
-            && self.updates.iter().any(|update| match update {
-                Update::Further(further) => further.segment.seq == segment.seq,
-                Update::Insert(_) => false,
-            });
-        if is_dealt_with || filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
+        if filter.flags & flag::ASKED == 0 || filter.boundary != segment.seq {
             return self.go_along(segment, ctx);
         }
-        let Survey { requests, next } = survey(&segment.data);
         let is_understood =
             segment.data.first().is_some_and(|byte| usize::from(byte.head) <= segment.data.len());
         // Even then with a ticket: an earlier copy may have been understood, and have made the server release the connection.
         let chosen = if is_understood { self.choose(ctx) } else { filter.server };
-        let ticket = send_request(&filter, segment.clone(), chosen, ctx);
-        let boundary = next.map(|offset| segment.seq.wrapping_add(offset));
-        let further = Further { segment, ticket, requests, boundary, read: None };
-        self.update(Update::Further(Box::new(further)), ctx);
+        if self.sends_first {
+            let (frame, noted) = (segment.clone(), acknowledged(filter, &segment));
+            let ticket = choose_ticket(&noted, chosen, ctx.mutation);
+            self.send_later(filter.server, with_ticket(&noted, frame, ticket), ctx);
+        }
+        self.updates.push(Update::Further(Box::new(Further { segment, chosen, read: filter })));
+        let delay = ctx.random.between(0, 1) * ctx.random.between(0, self.slow_ticks);
+        ctx.after(delay, Event::Flush);
     }
 
     /// Data behind a request that is, or was, with the slow path.
     fn behind(&mut self, filter: Filter, segment: Segment, ctx: &mut Context) {
         if filter.flags & flag::ASKED != 0 {
-            return forward(&filter, segment, ctx);
+            return self.send_later(filter.server, segment, ctx);
         }
         self.go_along(segment, ctx);
     }
@@ -148,7 +130,22 @@ impl FrontEnd {
             Data::Plain | Data::Again | Data::Behind => {}
         }
         note_data(filter, &segment);
-        forward(filter, segment, ctx);
+        let server = filter.server;
+        self.send_later(server, segment, ctx);
+    }
+
+    /// Frames leave a batch in the order in which they came.
+    fn send_later(&mut self, server: u16, segment: Segment, ctx: &mut Context) {
+        self.outgoing.push_back((server, segment));
+        let delay = ctx.random.between(0, self.slow_ticks);
+        ctx.after(delay, Event::Transmit);
+    }
+
+    /// Sends the next frame.
+    pub(crate) fn transmit(&mut self, ctx: &mut Context) {
+        if let Some((server, segment)) = self.outgoing.pop_front() {
+            ctx.send(Link::ToServer(server.into()), segment);
+        }
     }
 
     fn update(&mut self, update: Update, ctx: &mut Context) {
@@ -157,31 +154,20 @@ impl FrontEnd {
         ctx.after(delay, Event::Flush);
     }
 
-    /// Writes the filters: each is read again, and written a little later, with what the program has done between undone.
+    /// Writes the filters.
     pub(crate) fn flush(&mut self, ctx: &mut Context) {
-        let (read, unread): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.updates).into_iter().partition(Update::is_read);
-        for update in read {
+        for update in std::mem::take(&mut self.updates) {
             match update {
                 Update::Insert(filter) => self.insert(filter),
-                Update::Further(further) => self.write(&further, ctx),
+                Update::Further(further) => self.write(*further, ctx),
             }
-        }
-        for (index, update) in unread.into_iter().enumerate() {
-            // One after the other, as two queues do not come between each other's two system calls either.
-            let update = if index == 0 { update.read_again(self.filter) } else { update };
-            self.updates.push(update);
-            let delay = ctx.random.between(0, 1) * ctx.random.between(0, self.slow_ticks);
-            ctx.after(delay, Event::Flush);
         }
     }
 
-    /// Reading again and writing are two system calls in a row: something of a server's may come between them, but not that and then
-    /// the client's repetition, which is a whole time-out later.
+    /// Reading and writing are two system calls in a row, of one queue after the other: something of a server's may come between them,
+    /// but not that and then the client's repetition, which is a whole time-out later.
     pub(super) fn finish_writing(&mut self, ctx: &mut Context) {
-        let is_between =
-            |update: &Update| matches!(update, Update::Further(further) if further.read.is_some());
-        if self.updates.iter().any(is_between) {
+        if self.updates.iter().any(|update| matches!(update, Update::Further(_))) {
             self.flush(ctx);
         }
     }
@@ -195,17 +181,26 @@ impl FrontEnd {
         }
     }
 
-    fn write(&mut self, further: &Further, ctx: &mut Context) {
-        let Further { segment, ticket, requests, boundary, read: Some(mut filter) } = further.clone() else {
-            return;
-        };
-        let is_waited_for = filter.flags & flag::ASKED != 0 && filter.boundary == segment.seq;
-        let is_same = |latest: &Filter| latest.first_seq == filter.first_seq;
-        if !is_waited_for || !self.filter.as_ref().is_some_and(is_same) {
+    /// Writes the filter as it was read, with what was decided: what the program has done since is undone.
+    fn write(&mut self, further: Further, ctx: &mut Context) {
+        let Further { segment, chosen, read } = further;
+        if self.filter.as_ref().is_none_or(|latest| latest.first_seq != read.first_seq) {
             return;
         }
-        note_ack(&mut filter, &segment);
+        let mut filter = acknowledged(read, &segment);
+        let ticket = choose_ticket(&filter, chosen, ctx.mutation);
+        let Survey { requests, next } = survey(&segment.data);
+        let boundary = next.map(|offset| segment.seq.wrapping_add(offset));
         note_request(&mut filter, &segment, ticket, requests, boundary, ctx);
         self.filter = Some(filter);
+        if !self.sends_first {
+            self.send_later(filter.server, with_ticket(&filter, segment, ticket), ctx);
+        }
     }
+}
+
+/// A filter with a segment's acknowledgement noted.
+fn acknowledged(mut filter: Filter, segment: &Segment) -> Filter {
+    note_ack(&mut filter, segment);
+    filter
 }

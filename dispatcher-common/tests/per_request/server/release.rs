@@ -85,14 +85,8 @@ impl Server {
             }
             return self.release(segment, ticket, ctx);
         }
-        let was_served = self.socket.as_ref().is_some_and(|socket| socket.expected() != segment.seq);
-        if was_served {
-            ctx.trace.note(ctx.now, "calls off at", self.index, segment.seq);
-            ctx.ledger.called_off += 1;
-            if let Some(flow) = &mut self.flow {
-                flow.phase = phase::ANSWERED;
-            }
-            return self.kernel(segment, ctx);
+        if self.was_served() {
+            return self.call_off(segment, ctx);
         }
         match mark {
             // The reset may have been lost.
@@ -101,8 +95,27 @@ impl Server {
         }
     }
 
-    /// Queues data again until it is known who gets it.
+    /// Whether the socket has received what it was to be retired for: the reset is refused.
+    fn was_served(&self) -> bool {
+        let release_seq = self.flow.map(|flow| flow.release_seq);
+        self.socket.as_ref().is_some_and(|socket| socket.is_live() && Some(socket.expected()) != release_seq)
+    }
+
+    fn call_off(&mut self, segment: Segment, ctx: &mut Context) {
+        ctx.trace.note(ctx.now, "calls off at", self.index, segment.seq);
+        ctx.ledger.called_off += 1;
+        if let Some(flow) = &mut self.flow {
+            flow.phase = phase::ANSWERED;
+        }
+        self.kernel(segment, ctx);
+    }
+
+    /// Queues data again until it is known who gets it; unless the socket has gone on receiving, which calls the release off, as nobody
+    /// may ever repeat the request for which it was begun.
     pub(super) fn hold(&mut self, segment: Segment, mark: Option<Mark>, ctx: &mut Context) {
+        if self.was_served() {
+            return self.call_off(segment, ctx);
+        }
         let tries = if let Some(Mark::Held(tries)) = mark { tries } else { 0 };
         if tries < MOST_TRIES {
             let delay = ctx.random.between(1, self.queue_ticks);
