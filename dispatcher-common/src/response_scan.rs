@@ -310,6 +310,8 @@ fn read_chunk(words: &impl Words) -> Option<Chunk> {
     ((after >> 16) as u16 == CR_LF).then_some(Chunk::Last((head_len + CR_LF_LEN) as u32))
 }
 
+const LOWER_HALVES: u64 = 0x0f * ONES;
+
 /// The digits that a word begins with.
 struct Number {
     /// How many, up to eight.
@@ -322,7 +324,7 @@ impl Number {
     const fn decimal(word: u64) -> Self {
         let (digits, bytes) = Self::align(word, digits(word));
         // Neighbours are joined: two digits in 16 bits, four in 32, eight in 64.
-        let pairs = ((bytes & 0x0f * ONES).wrapping_mul(2561) >> 8) & 0x00ff_00ff_00ff_00ff;
+        let pairs = ((bytes & LOWER_HALVES).wrapping_mul(2561) >> 8) & 0x00ff_00ff_00ff_00ff;
         let fours = (pairs.wrapping_mul(6_553_601) >> 16) & 0x0000_ffff_0000_ffff;
         Self { digits, value: fours.wrapping_mul(42_949_672_960_001) >> 32 }
     }
@@ -331,7 +333,7 @@ impl Number {
     const fn hexadecimal(word: u64) -> Self {
         let (digits, bytes) = Self::align(word, hex_digits(word));
         // A letter's lower half is nine less than its value.
-        let halves = (bytes & 0x0f * ONES) + ((bytes >> 6) & ONES) * 9;
+        let halves = (bytes & LOWER_HALVES) + ((bytes >> 6) & ONES) * 9;
         let pairs = (halves << 4 | halves >> 8) & 0x00ff_00ff_00ff_00ff;
         let fours = (pairs << 8 | pairs >> 16) & 0x0000_ffff_0000_ffff;
         Self { digits, value: (fours << 16 | fours >> 32) & 0xffff_ffff }
