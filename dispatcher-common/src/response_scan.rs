@@ -48,6 +48,9 @@ mod place {
 const HAS_LENGTH: u32 = 1;
 const IS_CHUNKED: u32 = 2;
 
+/// Words of a name that are looked at together: most names have less.
+const NAME_WORDS: usize = 2;
+
 const CR: u8 = b'\r';
 const SPACE: u8 = b' ';
 const CR_LF: u16 = u16::from_le_bytes(*b"\r\n");
@@ -182,19 +185,25 @@ impl ResponseScan {
         }
         self.start = self.at;
         self.place = place::NAME;
-        Some(Step::More)
+        self.name(words)
     }
 
     /// A space in a name ends the scan: a folded line, or a name that proxies would change (RFC 9112 section 5).
     #[inline(always)]
     fn name(&mut self, words: &impl Words) -> Option<Step> {
-        let word = words.word(self.at)?;
-        let ends = controls(word) | equal(word, b':') | equal(word, SPACE);
-        if ends == 0 {
+        for _ in 0..NAME_WORDS {
+            let word = words.word(self.at)?;
+            let ends = controls(word) | equal(word, b':') | equal(word, SPACE);
+            if ends != 0 {
+                return self.name_end(words, word, First::of(ends));
+            }
             self.at += WORD as u64;
-            return Some(Step::More);
         }
-        let first = First::of(ends);
+        Some(Step::More)
+    }
+
+    #[inline(always)]
+    fn name_end(&mut self, words: &impl Words, word: u64, first: First) -> Option<Step> {
         if first.byte(word) != b':' {
             return None;
         }

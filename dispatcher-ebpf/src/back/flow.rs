@@ -229,8 +229,8 @@ impl Flow {
 /// taken up again.
 #[inline(always)]
 pub(super) fn begin(segment: &Segment, ticket: &Ticket, is_head: bool) -> bool {
-    // So that none of them is a number of another connection's.
-    let mut earlier = [segment.seq; 4];
+    // A number that no later hand-off of the connection has.
+    let mut earlier = [segment.seq.wrapping_sub(1); 4];
     if let Some(old) = Flow::find(segment) {
         let phase = old.phase();
         if old.began_with(segment) && phase == phase::WAITING {

@@ -36,12 +36,13 @@ impl Further<'_> {
     #[inline(always)]
     pub(super) fn judge(&self, skb: *mut __sk_buff) -> Way {
         let Some(flow) = Flow::find(self.segment) else { return self.unknown(skb) };
-        let is_release = self.is_move() && flow.is_release(self.segment);
+        // Whatever its ticket says now: it may be of a front-end that does not know that the connection was to go.
+        let is_release = flow.is_release(self.segment);
         match flow.phase() {
             phase::RETIRING if is_release => self.go_on(skb, flow),
             phase::RETIRING => Way::Hold,
             // The kernel resets at the number that the segment acknowledges, just what the client expects.
-            phase::CLOSED if self.is_move() && flow.release_seq() == self.segment.seq => {
+            phase::CLOSED if flow.release_seq() == self.segment.seq => {
                 Way::Leave(Verdict::Pass(BackCounter::MoveSpoilt))
             }
             phase => self.meet(skb, flow, phase == phase::RELEASED, is_release),

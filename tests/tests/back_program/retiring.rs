@@ -128,7 +128,7 @@ fn data(lab: &mut Lab) {
     for segment in [
         segment(lab).at(behind, NEXT_ACK).payload(b"x"),
         segment(lab).at(behind, NEXT_ACK).flags(FIN | ACK),
-        further(lab, KIND_BOOKS),
+        further(lab, KIND_BOOKS).at(behind, NEXT_ACK),
         further(lab, KIND_MOVE).at(behind, NEXT_ACK),
     ] {
         lab.send(&segment);

@@ -50,7 +50,7 @@ fn every_kind(lab: &mut Lab) {
         segment(lab).at(behind, NEXT_ACK).payload(b"even").options(&[]),
         segment(lab).at(behind, NEXT_ACK).flags(FIN | ACK),
         segment(lab).at(behind, 0).flags(RST),
-        further(lab, KIND_BOOKS),
+        further(lab, KIND_BOOKS).at(NEXT_SEQ, NEXT_ACK - 1),
         further(lab, KIND_BOOKS).at(behind, NEXT_ACK),
         further(lab, KIND_MOVE).at(behind, NEXT_ACK),
         further(lab, KIND_MOVE).at(NEXT_SEQ, NEXT_ACK - 1),
@@ -91,7 +91,7 @@ fn no_listener(lab: &mut Lab) {
     connect_and_release(lab, &listener);
     drop(listener);
     assert_returned(lab, segment(lab).at(NEXT_SEQ, NEXT_ACK).payload(b"x"));
-    assert_returned(lab, further(lab, KIND_BOOKS));
+    assert_returned(lab, further(lab, KIND_BOOKS).at(NEXT_SEQ + 1, NEXT_ACK));
     let request = further(lab, KIND_MOVE);
     lab.send(&request);
     lab.expect(Counter::MoveReleased);
