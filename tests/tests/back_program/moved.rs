@@ -1,7 +1,11 @@
 //! Connections that are free go with the request for another server: the socket ends, the request comes back released, to the
 //! byte. And they may come again.
 
-use std::io::{ErrorKind, Read, Write};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpListener,
+    thread,
+};
 
 use dispatcher_common::{
     counter::BackCounter as Counter,
@@ -62,6 +66,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
         play: late_hand_off,
     },
+    Scenario { name: "a socket that is never left alone is ended, too", counters: MOVED, play: busy },
     Scenario {
         name: "a new connection on the port of a released one begins",
         counters: MOVED,
@@ -225,6 +230,46 @@ fn new_connection(lab: &mut Lab) {
     respond(lab, &mut stream);
     let flow = lab.flow().unwrap();
     assert_eq!((flow.phase, flow.handoff_seq, flow.answered), (phase::ANSWERED, 3_000_000_000, 1));
+}
+
+/// Its software asks for data all the time, so that the kernel often has to put off the RST.
+fn busy(lab: &mut Lab) {
+    const CONNECTIONS: u16 = 50;
+    let listener = listen(lab);
+    listener.set_nonblocking(false).unwrap();
+    let server = thread::spawn(move || (0..CONNECTIONS).for_each(|_| serve_impatiently(&listener)));
+    for port in (lab.client.port()..).take(usize::from(CONNECTIONS)) {
+        lab.send(&followed_hand_off(lab).port(port));
+        lab.expect(Counter::HandoffAccepted);
+        lab.expect(Counter::ResponseStarted);
+        let request = further(lab, KIND_MOVE).port(port);
+        let found = (0..5).find_map(|_| {
+            lab.send(&request);
+            lab.try_sent_back()
+        });
+        assert_eq!(found, Some(released(&request).frame_back()));
+        lab.expect(Counter::MoveReleased);
+    }
+    server.join().unwrap();
+    lab.expect_some(Counter::MoveBegun);
+    lab.expect_some(Counter::RstPassed);
+    lab.disregard(Counter::MoveHeld);
+    lab.disregard(Counter::RetireStuck);
+}
+
+/// Answers one connection, and reads until it is reset.
+fn serve_impatiently(listener: &TcpListener) {
+    let (mut stream, _) = listener.accept().unwrap();
+    receive(&mut stream, REQUEST);
+    stream.write_all(RESPONSE).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    loop {
+        match stream.read(&mut [0; 8]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+            Ok(len) => panic!("{len} bytes of nobody's"),
+        }
+    }
 }
 
 #[test]

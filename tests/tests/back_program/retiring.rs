@@ -28,18 +28,17 @@ const ANSWERED: &[Counter] = &[Counter::HandoffAccepted, Counter::ResponseStarte
 /// A segment that was queued again so often is not queued any more.
 const MOST_TIMES: u32 = 8;
 
+const RELEASED: &[Counter] = &[
+    Counter::HandoffAccepted,
+    Counter::ResponseStarted,
+    Counter::MoveBegun,
+    Counter::RstPassed,
+    Counter::MoveReleased,
+];
+
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "the request again begins again",
-        counters: &[
-            Counter::HandoffAccepted,
-            Counter::ResponseStarted,
-            Counter::MoveBegun,
-            Counter::RstPassed,
-            Counter::MoveReleased,
-        ],
-        play: again,
-    },
+    Scenario { name: "the request again begins again", counters: RELEASED, play: again },
+    Scenario { name: "also if it is to stay now", counters: RELEASED, play: again_to_stay },
     Scenario {
         name: "data waits, and is dropped at last",
         counters: &[
@@ -118,6 +117,13 @@ fn retiring(lab: &mut Lab) -> TcpStream {
 fn again(lab: &mut Lab) {
     let _stream = retiring(lab);
     let request = further(lab, KIND_MOVE);
+    release(lab, &request);
+}
+
+/// Of a front-end that has forgotten what it sent before.
+fn again_to_stay(lab: &mut Lab) {
+    let _stream = retiring(lab);
+    let request = further(lab, KIND_BOOKS);
     release(lab, &request);
 }
 
