@@ -160,7 +160,7 @@ pub struct Filter {
     pub handoff_seq: u32,
     /// Its acknowledgement number; of a new connection's that of the handshake (cookie + 1).
     pub handoff_ack: u32,
-    /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`]; else of the one that began its connection.
+    /// Sequence number of the latest SYN of this flow, if [`flag::SYN_NOTED`].
     pub noted_isn: u32,
     /// Recent issue time: when the latest request began.
     pub request_ns: u64,

@@ -20,7 +20,7 @@ fn inner(ctx: XdpContext) -> u32 {
     program::run_inner(&ctx)
 }
 
-/// Passes everything: lets a veth peer receive what XDP sends, and is the floor of benchmarks.
+/// Passes everything: the floor of benchmarks.
 #[xdp]
 fn pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS

@@ -11,10 +11,7 @@ use dispatcher_common::{
 };
 
 use super::{
-    choice, class_cache, clock, forward, frame, kept, known, maps,
-    quick::{self, Request},
-    segment::Segment,
-    slow_path, ticket,
+    choice, class_cache, clock, forward, frame, kept, maps, quick, segment::Segment, slow_path, ticket,
     verdict::Verdict,
 };
 
@@ -26,13 +23,13 @@ pub(super) fn data(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
     if data == Data::Straddles {
         follow_no_more(filter, opaque::STRADDLED, FrontCounter::OpaqueStraddled);
     }
-    if known::is_repeated(packet, filter) {
+    if per_request::needs_ticket(filter, packet.seq, packet.ack) {
         return ticket::repeat(segment, filter);
     }
     match data {
         Data::Request => request(segment, filter),
-        Data::Again => give(segment, filter, kind::FURTHER, FrontCounter::FurtherAsked),
-        Data::Behind => give(segment, filter, kind::BEHIND, FrontCounter::FurtherBehind),
+        Data::Again => ask(segment, filter),
+        Data::Behind => behind(segment, filter),
         Data::Plain | Data::Straddles => {
             note_plain(segment, filter);
             send(segment, filter, FrontCounter::Forwarded)
@@ -50,11 +47,14 @@ fn note_plain(segment: &Segment<'_>, filter: &mut Filter) {
     }
 }
 
+/// Flags of a service whose further requests may be dispatched here.
+const BY_CLASS_CACHE: u8 = service::flag::QUICK | service::flag::PER_REQUEST;
+
 /// The next request. Only one whose head is the whole segment is dispatched here, so that it is known where the one after starts.
 #[inline(always)]
 fn request(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
-    if segment.service.flags & service::flag::QUICK != 0 && quick::is_plain(segment) {
-        if filter.flags & flag::RESPONDED == 0 {
+    if segment.service.flags & BY_CLASS_CACHE == BY_CLASS_CACHE && quick::is_plain(segment) {
+        if !per_request::is_settled(filter) {
             if let Some(verdict) = send_pipelined(segment, filter) {
                 return verdict;
             }
@@ -62,7 +62,7 @@ fn request(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
             return ticket::send(segment, filter, counter);
         }
     }
-    give(segment, filter, kind::FURTHER, FrontCounter::FurtherAsked)
+    ask(segment, filter)
 }
 
 /// Sends a request behind one that has no response yet. It gets no ticket, because the repetition of the one before still needs
@@ -80,30 +80,31 @@ fn send_pipelined(segment: &Segment<'_>, filter: &mut Filter) -> Option<Verdict>
 fn dispatch(segment: &Segment<'_>, filter: &mut Filter) -> Option<FrontCounter> {
     let request = quick::decide(segment)?;
     choice::note(segment, &request.cached, &request.chosen, filter.priority, choice::FURTHER);
-    Some(note_dispatch(segment, filter, request))
+    filter.class = request.cached.class;
+    take_ticket(segment, filter, request.chosen.server);
+    pass_boundary(segment, filter);
+    let stays = request.chosen.server == filter.server;
+    Some(if stays { FrontCounter::FurtherStayed } else { FrontCounter::FurtherMoving })
 }
 
+/// Makes the request, which is not counted yet, the latest one with a ticket; `server` is to answer it.
 #[inline(always)]
-fn note_dispatch(segment: &Segment<'_>, filter: &mut Filter, request: &Request) -> FrontCounter {
+fn take_ticket(segment: &Segment<'_>, filter: &mut Filter, server: u16) {
     let packet = segment.packet;
     if filter.flags & flag::MOVING != 0 {
         // Nobody released the connection for the one before, which has a response now.
         filter.kept_busy = filter.kept_busy.wrapping_add(1);
         maps::count(FrontCounter::MoveKeptBusy.index());
     }
-    let stays = request.chosen.server == filter.server;
     let flags = filter.flags & !(flag::RESPONDED | flag::MOVING) | flag::FURTHER;
-    filter.flags = if stays { flags } else { flags | flag::MOVING };
-    filter.move_to = request.chosen.server;
-    filter.class = request.cached.class;
+    filter.flags = if server == filter.server { flags } else { flags | flag::MOVING };
+    filter.move_to = server;
     filter.number = filter.requests as u8;
     filter.handoff_seq = packet.seq;
     filter.handoff_ack = packet.ack;
     filter.request_ns = clock::now_ns();
     filter.request_ack = packet.ack;
     filter.response_ns = 0;
-    pass_boundary(segment, filter);
-    if stays { FrontCounter::FurtherStayed } else { FrontCounter::FurtherMoving }
 }
 
 /// Counts the request that the segment is; the next one starts behind it.
@@ -114,20 +115,54 @@ fn pass_boundary(segment: &Segment<'_>, filter: &mut Filter) {
     kept::note_end(segment.packet, filter);
 }
 
-/// Gives a segment to the slow path. What is not sent yet is not noted.
+/// Gives a request to the slow path, or sends it on if nobody listens.
 #[inline(never)]
-fn give(segment: &Segment<'_>, filter: &mut Filter, kind: u8, counter: FrontCounter) -> Verdict {
-    let verdict = slow_path::hand_over(segment, slow_path::meta_of(segment, filter, kind), counter);
-    if verdict == Verdict::redirect(counter) {
+fn ask(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
+    let verdict = give(segment, filter, kind::FURTHER, FrontCounter::FurtherAsked);
+    if verdict == ABSENT {
+        return unheard(segment, filter);
+    }
+    if verdict == Verdict::redirect(FrontCounter::FurtherAsked) {
         filter.flags = filter.flags & !flag::FOLLOWED | flag::ASKED;
+    }
+    verdict
+}
+
+/// Gives data behind such a request to the slow path, too. If nobody listens it goes on, but the request before it, which was
+/// perhaps lost there, is still waited for: its repetition may need a ticket.
+#[inline(never)]
+fn behind(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
+    let verdict = give(segment, filter, kind::BEHIND, FrontCounter::FurtherBehind);
+    if verdict != ABSENT {
         return verdict;
     }
-    if verdict != Verdict::drop(FrontCounter::SlowPathAbsentDropped) {
-        return verdict;
-    }
-    follow_no_more(filter, opaque::UNHEARD, FrontCounter::OpaqueUnheard);
-    kept::note_data(segment, filter, clock::now_ns());
+    kept::note_end(segment.packet, filter);
     send(segment, filter, FrontCounter::FurtherUnheard)
+}
+
+/// Nobody listens.
+const ABSENT: Verdict = Verdict::drop(FrontCounter::SlowPathAbsentDropped);
+
+/// What is not sent yet is not noted.
+#[inline(always)]
+fn give(segment: &Segment<'_>, filter: &Filter, kind: u8, counter: FrontCounter) -> Verdict {
+    slow_path::hand_over(segment, slow_path::meta_of(segment, filter, kind), counter)
+}
+
+/// Sends a request to the server that has the connection, where it stays. The ticket is for a server that has released the
+/// connection for this very request, which a slow path told it that is no more.
+#[inline(always)]
+fn unheard(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
+    follow_no_more(filter, opaque::UNHEARD, FrontCounter::OpaqueUnheard);
+    if !per_request::is_settled(filter) || !quick::is_plain(segment) {
+        kept::note_data(segment, filter, clock::now_ns());
+        return send(segment, filter, FrontCounter::FurtherUnheard);
+    }
+    take_ticket(segment, filter, filter.server);
+    filter.requests = filter.requests.wrapping_add(1);
+    kept::note_end(segment.packet, filter);
+    maps::count_kept_request(filter.server);
+    ticket::send(segment, filter, FrontCounter::FurtherUnheard)
 }
 
 /// The flow stays where it is from now on.

@@ -111,7 +111,7 @@ fn is_request(segment: &Segment<'_>, filter: &Filter) -> bool {
         return begins_request(segment, filter) && is_method(segment);
     }
     packet.payload_len() != 0
-        && filter.flags & flag::RESPONDED != 0
+        && per_request::is_settled(filter)
         && per_request::data_of(filter, packet.seq, end(packet)) == Data::Request
 }
 

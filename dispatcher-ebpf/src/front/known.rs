@@ -3,10 +3,11 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{Filter, FlowKey, flag, state},
+    filter::{Filter, FlowKey, state},
+    per_request,
     slow_path::kind,
 };
-use dispatcher_ebpf::{header::tcp_flag, packet::Packet};
+use dispatcher_ebpf::header::tcp_flag;
 
 use super::{
     clock, forward, further, kept, maps, open, reply, segment::Segment, slow_path, ticket, verdict::Verdict,
@@ -39,22 +40,12 @@ fn established(segment: &Segment<'_>, filter: &mut Filter, now_ns: u64) -> Verdi
         if kept::is_followed(filter) {
             return further::data(segment, filter);
         }
-        if is_repeated(packet, filter) {
+        if per_request::needs_ticket(filter, packet.seq, packet.ack) {
             return ticket::repeat(segment, filter);
         }
         kept::note_data(segment, filter, now_ns);
     }
     forward::to_server(segment.frame, segment.settings, filter.server, FrontCounter::Forwarded)
-}
-
-/// Whether the client sends the latest request with a ticket again, in place, and a hand-off byte for byte: the server may have
-/// missed it. Not once a response has arrived: a late copy must not hand the request to a server that has closed the connection
-/// since.
-#[inline(always)]
-pub(super) fn is_repeated(packet: &Packet, filter: &Filter) -> bool {
-    filter.flags & flag::RESPONDED == 0
-        && packet.seq == filter.handoff_seq
-        && (filter.flags & flag::FURTHER != 0 || packet.ack == filter.handoff_ack)
 }
 
 /// The client ends the flow, which counts as open no longer.

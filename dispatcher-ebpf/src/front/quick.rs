@@ -92,7 +92,7 @@ fn fill(filter: &mut Filter, segment: &Segment<'_>) {
     filter.handoff_ack = packet.ack;
     filter.request_ack = packet.ack;
     filter.last_ack = packet.ack;
-    filter.noted_isn = packet.seq.wrapping_sub(1);
+    filter.first_seq = packet.seq;
     filter.next_seq = kept::end(packet);
     filter.requests = 1;
     filter.state = state::ESTABLISHED;

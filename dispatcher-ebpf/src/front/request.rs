@@ -62,7 +62,7 @@ fn insert_pending(segment: &Segment<'_>, key: &FlowKey, options: u8, priority: u
         bytes: frame.len_bytes() as u64,
         handoff_seq: packet.seq,
         handoff_ack: packet.ack,
-        noted_isn: packet.seq.wrapping_sub(1),
+        noted_isn: 0,
         request_ack: packet.ack,
         last_ack: packet.ack,
         next_seq: packet.seq.wrapping_add(packet.payload_len() as u32),

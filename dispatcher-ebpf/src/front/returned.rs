@@ -64,15 +64,15 @@ fn send_on(segment: &Segment<'_>, filter: &Filter) -> Verdict {
 #[inline(always)]
 fn released(segment: &Segment<'_>, filter: &mut Filter, words: &TicketWords, server: u16) -> Verdict {
     let packet = segment.packet;
-    match per_request::released(filter, packet.seq, server) {
-        Released::Stale => return Verdict::drop(FrontCounter::MoveStaleDropped),
-        Released::Again => {}
-        Released::Take => {
-            filter.server = server;
-            filter.flags &= !(flag::FURTHER | flag::MOVING);
-            filter.moves = filter.moves.wrapping_add(1);
-            filter.handoff_ack = packet.ack;
-        }
+    let released = per_request::released(filter, packet.seq, server);
+    if matches!(released, Released::Take | Released::TakeUnsent) {
+        filter.server = server;
+        filter.flags &= !(flag::FURTHER | flag::MOVING);
+        filter.moves = filter.moves.wrapping_add(1);
+        filter.handoff_ack = packet.ack;
+    }
+    if matches!(released, Released::Stale | Released::TakeUnsent) {
+        return Verdict::drop(FrontCounter::MoveStaleDropped);
     }
     match hand_off(segment, filter, words) {
         Some(()) => forward::to_server(segment.frame, segment.settings, server, FrontCounter::MoveReleased),

@@ -2,7 +2,7 @@
 
 use dispatcher_common::{
     counter::FrontCounter,
-    filter::{Filter, flag},
+    filter::flag,
     limits::{SYN_ACK_WINDOW, WINDOW_SCALE},
     syn_options::{DEFAULT_MSS, SynOptions},
 };
@@ -47,20 +47,13 @@ pub(super) fn answer(segment: &Segment<'_>) -> Verdict {
 fn note(segment: &Segment<'_>) -> FrontCounter {
     let Packet { seq, .. } = *segment.packet;
     match maps::filter(&segment.flow_key()) {
-        Some(filter) if !began_with(filter, seq) => {
+        Some(filter) if filter.first_seq != seq.wrapping_add(1) => {
             filter.noted_isn = seq;
             filter.flags |= flag::SYN_NOTED;
             FrontCounter::SynNoted
         }
         _ => FrontCounter::SynAnswered,
     }
-}
-
-/// Whether a SYN began the connection that a filter is for.
-#[inline(always)]
-fn began_with(filter: &Filter, isn: u32) -> bool {
-    filter.handoff_seq == isn.wrapping_add(1)
-        || filter.flags & flag::SYN_NOTED == 0 && filter.noted_isn == isn
 }
 
 /// Always five words, with no-operations for what the client does not offer: MSS, SACK permitted, timestamps, window scale.

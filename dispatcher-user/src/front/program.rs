@@ -76,7 +76,7 @@ impl Program {
             // A map has an entry at least.
             ("CLASS_CACHE", config.class_cache.max(1)),
         ];
-        LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "inner", "pass"]).map(Self)
+        LoadedObject::load(objects::FRONT, &config.pin_path, &sizes, &["front", "inner"]).map(Self)
     }
 
     /// The pinned set of maps.

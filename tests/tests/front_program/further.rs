@@ -284,6 +284,8 @@ fn given(family: Family) -> Vec<Case> {
         given("no server to go to", &request, &[ClassCacheUndecided]).with_candidate(SERVER + 1),
         given("a service with cookie rules", &request, &[])
             .in_scene(Scene { flags: service::flag::PER_REQUEST, ..Scene::default() }),
+        given("a service that dispatches first requests only", &request, &[])
+            .in_scene(Scene { flags: service::flag::QUICK, ..Scene::default() }),
         given_with("the same again, while it is there", asked(family), &request, &[]),
         case("what is behind it", asked(family), &behind, REDIRECT, [FurtherBehind]).check(move |outcome| {
             outcome.assert_untouched();
@@ -293,32 +295,70 @@ fn given(family: Family) -> Vec<Case> {
     ]
 }
 
-/// Nobody listens: the flow goes on, and stays.
+/// Nobody listens: a request goes on with a ticket, and its flow stays.
 fn unheard(family: Family) -> Vec<Case> {
     let unknown = request(family).with_payload(UNKNOWN);
-    let mut behind = unknown.clone();
-    behind.seq = behind.seq.wrapping_add(100);
-    let stays = |name, filter: Filter, segment: &Segment, reasons: &[FrontCounter]| {
-        let counters = [&[FurtherUnheard, OpaqueUnheard], reasons].concat();
-        case(name, filter, segment, TX, counters).in_world(World::NoSlowPath).check(move |outcome| {
+    let end = start().wrapping_add(UNKNOWN.len() as u32);
+    let case = |name, filter, segment: &Segment, counters: &[FrontCounter]| {
+        case(name, filter, segment, TX, counters).in_world(World::NoSlowPath)
+    };
+    let stays = |name, filter: Filter, reasons: &[FrontCounter]| {
+        case(name, filter, &unknown, &[&[FurtherUnheard, OpaqueUnheard], reasons].concat()).check(
+            move |outcome| {
+                let books = Ticket { followed: false, ..ticket(KIND_BOOKS, 1, CLASS, SERVER) };
+                assert_ticket(family, outcome, books);
+                let expected = Filter {
+                    flags: flag::FURTHER,
+                    opaque: opaque::UNHEARD,
+                    class: CLASS,
+                    boundary: filter.boundary,
+                    ..booked(filter, outcome, SERVER)
+                };
+                assert_eq!((outcome.filter.unwrap(), outcome.kept_requests), (expected, 1));
+            },
+        )
+    };
+    let bare = |name, filter: Filter, segment: &Segment, counters: &[FrontCounter], requests| {
+        case(name, filter, segment, counters).check(move |outcome| {
             assert_plain(outcome);
             let after = outcome.filter.unwrap();
-            assert_eq!((after.flags, after.opaque), (flag::RESPONDED, opaque::UNHEARD));
-            assert_eq!((after.requests, outcome.kept_requests), (2, 1));
+            assert_eq!((after.opaque, after.handoff_seq), (opaque::UNHEARD, filter.handoff_seq));
+            assert_eq!(after.flags, filter.flags & !(flag::FOLLOWED | flag::ASKED));
+            assert_eq!((after.requests, after.next_seq), (requests, end));
         })
     };
+    let mut early = unknown.clone();
+    early.ack = good_ack(family);
+    let mut behind = unknown.clone();
+    behind.seq = end;
+    let lost = [FurtherUnheard, OpaqueUnheard];
+    let unseen = [FurtherUnheard, OpaqueUnheard, ClassCacheMiss];
     vec![
-        stays("nobody takes a request", idle(family), &unknown, &[ClassCacheMiss]),
-        stays("nor one that was asked about", asked(family), &unknown, &[]),
-        stays("nor what is behind it", asked(family), &behind, &[]),
-        case(
-            "a request needs room for what is said of it",
+        stays("nobody takes a request", idle(family), &[ClassCacheMiss]),
+        stays("nor one that was asked about", asked(family), &[]),
+        bare("one behind a request without a response gets no ticket", waiting(family), &early, &unseen, 1),
+        bare(
+            "nor one that has no room for it",
             asked(family),
-            &unknown,
-            DROP,
-            [NoHeadroomDropped],
+            &unknown.clone().with_options(&CROWDED),
+            &lost,
+            2,
+        ),
+        case(
+            "what is behind goes on, and the request is still waited for",
+            asked(family),
+            &behind,
+            &[FurtherUnheard],
         )
-        .in_world(World::NoHeadroom),
+        .check(move |outcome| {
+            assert_plain(outcome);
+            let next_seq = end.wrapping_add(UNKNOWN.len() as u32);
+            assert_eq!(outcome.filter.unwrap(), Filter { next_seq, ..seen(asked(family), outcome) });
+        }),
+        Case::new("a request needs room for what is said of it", unknown.frame(), DROP, [NoHeadroomDropped])
+            .with_filter(asked(family))
+            .in_scene(scene())
+            .in_world(World::NoHeadroom),
     ]
 }
 

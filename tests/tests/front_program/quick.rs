@@ -105,7 +105,7 @@ fn assert_filter(filter: &Filter, segment: &Segment, bytes: u64) {
         handoff_ack: segment.ack,
         request_ack: segment.ack,
         last_ack: segment.ack,
-        noted_isn: segment.seq.wrapping_sub(1),
+        first_seq: segment.seq,
         next_seq: segment.seq.wrapping_add(segment.payload.len() as u32),
         requests: 1,
         class: CLASS,

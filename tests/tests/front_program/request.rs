@@ -46,7 +46,7 @@ fn admitted(family: Family, name: &'static str, segment: Segment) -> Case {
             request_ack: segment.ack,
             last_ack: segment.ack,
             next_seq: ISN.wrapping_add(1 + segment.payload.len() as u32),
-            noted_isn: ISN,
+            first_seq: ISN.wrapping_add(1),
             requests: 1,
             client_mac: CLIENT_MAC,
             state: state::PENDING,

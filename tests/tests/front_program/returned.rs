@@ -114,13 +114,31 @@ fn releases(family: Family) -> Vec<Case> {
         goes_on("a released request goes to the next server", moving(family), World::Usual, TX),
         goes_on("so in two-arm mode", moving(family), World::TwoArm, REDIRECT).by_program("inner"),
         goes_on("so again", moved(family), World::Usual, TX),
+        to_its_own(family),
         Case::new("unless that has no address", released(family).frame(), DROP, [ServerUnusableDropped])
             .with_filter(moving(family))
             .in_world(World::ServerWithoutMac),
     ]
 }
 
-/// Released requests that are not the latest one, or were answered.
+/// A server released the connection for a request that was then given to it after all.
+fn to_its_own(family: Family) -> Case {
+    let own = sealed(family, request(family), &ticket(KIND_RELEASED, SERVER));
+    Case::new(
+        "a request that stays goes back to the server that released it",
+        own.frame(),
+        TX,
+        [MoveReleased],
+    )
+    .with_filter(Filter { flags: flag::FOLLOWED | flag::FURTHER, ..moving(family) })
+    .check(move |outcome| {
+        let (after, found) = opened(family, &outcome.after);
+        assert_eq!((after.destination_mac, found), (SERVER_MAC, ticket(KIND_HAND_OFF, SERVER)));
+        assert_eq!(outcome.filter.unwrap(), Filter { server: SERVER, ..moved(family) });
+    })
+}
+
+/// Released requests that are not the latest one, or were answered, or come at the wrong moment.
 fn stale(family: Family) -> Vec<Case> {
     let dropped = |name, filter: Filter| {
         Case::new(name, released(family).frame(), DROP, [MoveStaleDropped])
@@ -133,7 +151,21 @@ fn stale(family: Family) -> Vec<Case> {
         dropped("another request came after it", Filter { handoff_seq: next, ..waiting }),
         dropped("it was for another server", Filter { move_to: SERVER, ..waiting }),
         dropped("it stayed", Filter { flags: flag::FOLLOWED | flag::FURTHER, ..waiting }),
+        dropped(
+            "it was handed over, and the next one is with the slow path",
+            Filter { flags: flag::ASKED, ..done },
+        ),
         dropped("it has a response", Filter { flags: flag::FOLLOWED | flag::RESPONDED, ..done }),
+        Case::new(
+            "the next one is with the slow path: the client repeats this one",
+            released(family).frame(),
+            DROP,
+            [MoveStaleDropped],
+        )
+        .with_filter(Filter { flags: flag::ASKED | flag::FURTHER | flag::MOVING, ..waiting })
+        .check(move |outcome| {
+            assert_eq!(outcome.filter.unwrap(), Filter { flags: flag::ASKED, ..moved(family) })
+        }),
     ]
 }
 

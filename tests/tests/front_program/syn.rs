@@ -156,7 +156,7 @@ pub(crate) fn cases(family: Family) -> Vec<Case> {
 fn noted(family: Family) -> Vec<Case> {
     let answer = Answer { negotiated: (1460, Some(9), true), timestamps: true };
     let mut old = established(family);
-    old.handoff_seq = 5_000;
+    old.first_seq = 5_000;
     let mut cases: Vec<Case> = [state::PENDING, state::ESTABLISHED, state::CLOSING, state::ANSWERED]
         .map(|state| {
             let old = Filter { state, ..old };
@@ -183,10 +183,7 @@ fn noted(family: Family) -> Vec<Case> {
     let own = filter(family, state::ESTABLISHED);
     cases.extend([
         late("a late copy of the SYN of the filter's own connection is not noted", own),
-        late(
-            "so after a further request",
-            Filter { handoff_seq: 5_000, noted_isn: ISN, flags: flag::FURTHER, ..own },
-        ),
+        late("so after a further request", Filter { handoff_seq: 5_000, flags: flag::FURTHER, ..own }),
     ]);
     cases
 }

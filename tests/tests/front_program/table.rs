@@ -52,6 +52,7 @@ pub(crate) fn filter(family: Family, state: u8) -> Filter {
         request_ack: good_ack(family),
         last_ack: good_ack(family),
         next_seq: ISN.wrapping_add(1 + REQUEST_LEN),
+        first_seq: ISN.wrapping_add(1),
         requests: 1,
         class: CLASS,
         server: SERVER,
