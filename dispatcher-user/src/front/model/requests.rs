@@ -81,7 +81,9 @@ impl Model {
             return Further::Refused(self.admission.refusal(owner, request.priority));
         }
         let stays = Choice { server: ServerId(flow.server), outcome: Outcome::Unbound };
-        let chosen = self.choose(state, owner, request, now);
+        // A connection may be followed since before the configuration changed.
+        let may_go = self.services[owner].config.per_request;
+        let chosen = if may_go { self.choose(state, owner, request, now) } else { None };
         let has_mac =
             |choice: &Choice| state.entries.get(choice.server.index()).is_some_and(|entry| entry.usable != 0);
         let choice = chosen.filter(has_mac).unwrap_or(stays);

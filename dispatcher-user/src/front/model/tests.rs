@@ -195,6 +195,17 @@ fn a_further_request_leaves_a_server_that_drains() {
 }
 
 #[test]
+fn a_further_request_stays_where_only_first_ones_are_dispatched() {
+    let mut config = config();
+    config.services[0].per_request = false;
+    let model = model_of(&config);
+    model.set_entry(ServerId(0), entry(11));
+    model.accept(&report("server1", 1), 1_000_000).unwrap();
+    assert!(!dispatch(&model, 0, "/a").unwrap().per_request);
+    assert_eq!(onward(&model, "/a").server, 1);
+}
+
+#[test]
 fn a_further_request_that_nobody_can_take_stays_and_counts() {
     let model = model();
     let stays = onward(&model, "/a");
