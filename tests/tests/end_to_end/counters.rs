@@ -296,6 +296,8 @@ const ELSEWHERE: &[(Counter, &str)] = &[
     (Control(C::TransmitFailed), "unit tests of the slow path: a full or vanished interface"),
     (Control(C::FilterUpdateFailed), "unit tests of the slow path: a map that refuses"),
     (Control(C::ClassCacheFailed), "unit tests of the slow path: a map that refuses"),
+    (Control(C::MoveKeptBusy), "unit tests of the slow path: a move that stayed, before an unknown class"),
+    (Control(C::OpaqueStraddled), "unit tests of the slow path: data behind a request that is asked about"),
     (Front(F::ClassCacheUndecided), "ring c: a class whose servers may not be chosen"),
     (Control(C::DispatchUnlearnt), "unit tests of the records: more than a ring holds"),
     (Front(F::FurtherStayed), PER_REQUEST),
