@@ -91,6 +91,13 @@ impl Flow {
         [latest, a, b, c]
     }
 
+    /// Calls the release off if the socket, alive, has gone on: the kernel has refused the RST, as a copy of the request was before it.
+    #[inline(always)]
+    pub(super) fn call_off(self, rcv_nxt: Option<u32>) -> bool {
+        rcv_nxt.is_some_and(|rcv_nxt| rcv_nxt != self.release_seq())
+            && self.advance(phase::RETIRING, phase::ANSWERED)
+    }
+
     /// Notes that the flow is in use.
     #[inline(always)]
     pub(super) fn note_seen(self) {

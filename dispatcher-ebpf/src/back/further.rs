@@ -40,7 +40,7 @@ impl Further<'_> {
         let is_release = flow.is_release(self.segment);
         match flow.phase() {
             phase::RETIRING if is_release => self.go_on(skb, flow),
-            phase::RETIRING => Way::Hold,
+            phase::RETIRING => self.wait(skb, flow),
             // The kernel resets at the number that the segment acknowledges, just what the client expects.
             phase::CLOSED if flow.release_seq() == self.segment.seq => {
                 Way::Leave(Verdict::Pass(BackCounter::MoveSpoilt))
@@ -100,9 +100,7 @@ impl Further<'_> {
         let rcv_nxt = socket.rcv_nxt();
         drop(socket);
         if rcv_nxt != Some(self.segment.seq) {
-            // The kernel has refused the RST, and taken something else.
-            let is_back = flow.advance(phase::RETIRING, phase::ANSWERED);
-            return if is_back { self.stay(skb, flow, rcv_nxt) } else { spoilt };
+            return if flow.call_off(rcv_nxt) { self.stay(skb, flow, rcv_nxt) } else { spoilt };
         }
         if !self.mark.is_queued_again() {
             return self.retire(skb);
@@ -112,6 +110,13 @@ impl Further<'_> {
         } else {
             BackCounter::RetireStuck
         }))
+    }
+
+    /// Another request comes while the socket is being retired.
+    #[inline(always)]
+    fn wait(&self, skb: *mut __sk_buff, flow: Flow) -> Way {
+        let rcv_nxt = Socket::find_connection(skb, self.segment).and_then(|socket| socket.rcv_nxt());
+        if flow.call_off(rcv_nxt) { self.stay(skb, flow, rcv_nxt) } else { Way::Hold }
     }
 
     #[inline(always)]

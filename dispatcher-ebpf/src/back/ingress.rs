@@ -213,7 +213,8 @@ fn without_ticket(ctx: &TcContext, segment: &Segment) -> Way {
     };
     let rcv_nxt = if socket.kind() == Kind::Live { socket.rcv_nxt() } else { None };
     drop(socket);
-    if phase == phase::RETIRING && (segment.payload_len != 0 || segment.flags & FIN != 0) {
+    let goes_on = segment.payload_len != 0 || segment.flags & FIN != 0;
+    if phase == phase::RETIRING && goes_on && !flow.is_some_and(|flow| flow.call_off(rcv_nxt)) {
         return Way::Hold;
     }
     if let (Some(flow), Some(rcv_nxt)) = (flow, rcv_nxt) {

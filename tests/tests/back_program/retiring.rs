@@ -82,6 +82,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         play: refused,
     },
     Scenario {
+        name: "a socket that has gone on takes more data",
+        counters: &[
+            Counter::HandoffAccepted,
+            Counter::ResponseStarted,
+            Counter::RequestRepeated,
+            Counter::RequestBooked,
+        ],
+        play: called_off,
+    },
+    Scenario {
         name: "a server that sends more spoils the release",
         counters: &[Counter::HandoffAccepted, Counter::ResponseStarted, Counter::MoveSpoilt],
         play: sends,
@@ -186,6 +196,22 @@ fn refused(lab: &mut Lab) {
     lab.expect(Counter::MoveKept);
     receive(&mut stream, REQUEST);
     assert_eq!(lab.flow().unwrap().phase, phase::WAITING);
+}
+
+/// The client has its acknowledgement of the request, and will not repeat it.
+fn called_off(lab: &mut Lab) {
+    let mut stream = retiring(lab);
+    lab.change_flow(|flow| flow.release_seq = NEXT_SEQ - 1);
+    lab.send(&segment(lab).at(NEXT_SEQ, NEXT_ACK).payload(b"body"));
+    lab.expect(Counter::RequestRepeated);
+    receive(&mut stream, b"body");
+    respond(lab, &mut stream);
+    assert_eq!(lab.flow().unwrap().phase, phase::ANSWERED);
+    let behind = NEXT_SEQ + 4;
+    lab.change_flow(|flow| (flow.phase, flow.release_seq) = (phase::RETIRING, NEXT_SEQ));
+    lab.send(&further(lab, KIND_BOOKS).at(behind, NEXT_ACK));
+    lab.expect(Counter::RequestBooked);
+    receive(&mut stream, REQUEST);
 }
 
 fn sends(lab: &mut Lab) {
