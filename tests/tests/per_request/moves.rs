@@ -12,12 +12,10 @@ use tests::{Growth, Rig};
 /// Counters are read a moment after the packets passed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Drops that mean that a connection has lost its way.
-const NEVER: [(&str, &str); 3] = [
-    ("server", "no_ticket_dropped"),
-    ("server", "returned_too_often_dropped"),
-    ("front", "returned_unknown_dropped"),
-];
+/// Drops that mean that a connection has lost its way. `no_ticket_dropped` is not among them: an ACK that an old server sends
+/// back may meet the new one before the hand-off does.
+const NEVER: [(&str, &str); 2] =
+    [("server", "returned_too_often_dropped"), ("front", "returned_unknown_dropped")];
 
 /// Checks that at least so many requests have gone to another server than the one before.
 pub(crate) fn happened(rig: &Rig, growth: &Growth, least: u64) {
