@@ -1,6 +1,6 @@
-//! Links that lose, repeat and reorder packets, of which this kernel has no netem: a small program on the switch's ports takes some of
-//! the packets that leave there out of their way, into a TAP device. The thread behind it draws what becomes of each: it is lost,
-//! or comes twice, or comes late, after others that were sent after it.
+//! Links that lose, repeat and reorder packets, of which this kernel has no netem: a small program on the switch's ports takes
+//! some of the packets that leave there out of their way, into a TAP device. The thread behind it draws what becomes of each: it
+//! is lost, or comes twice, or comes late, after others that were sent after it.
 //!
 //! For rigs with one arm. Packets that are to be cut by the receiver's side count as one, so whoever wants every segment drawn
 //! for itself switches segmentation offload off.
@@ -66,8 +66,8 @@ pub struct Impairment {
 }
 
 impl Impairment {
-    /// From now on each of the three fates meets `share` of the packets to each host. What is drawn depends on `seed` and on the kernel's
-    /// random numbers.
+    /// From now on each of the three fates meets `share` of the packets to each host. What is drawn depends on `seed` and on the
+    /// kernel's random numbers.
     ///
     /// # Errors
     /// If the kernel has no TAP devices or no TCX (Linux 6.6).
