@@ -136,3 +136,8 @@ fn noticed_note_own_syn() {
 fn noticed_forget_earlier() {
     assert_is_noticed(Mutation::ForgetEarlier);
 }
+
+#[test]
+fn noticed_reset_while_going() {
+    assert_is_noticed(Mutation::ResetWhileGoing);
+}

@@ -17,6 +17,8 @@ pub(crate) enum Mutation {
     ReleaseWhateverAck,
     /// A server releases although it has sent something since.
     ReleaseThoughSpoilt,
+    /// A server's kernel may reset a connection that was released.
+    ResetWhileGoing,
     /// The front-end hands over whatever was released, to the server that the ticket names.
     TakeStale,
     /// The front-end takes a release while the slow path has a request of the flow, and the slow path writes what it had read.

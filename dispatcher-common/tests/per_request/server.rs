@@ -86,7 +86,7 @@ impl Server {
         match self.phase() {
             phase::RETIRING if has_data => self.hold(segment, mark, ctx),
             phase::RELEASED if !self.is_live() => self.give_back(segment, ctx),
-            _ if self.has_socket() => self.kernel(segment, ctx),
+            _ if self.has_socket() => self.pass(segment, ctx),
             _ => {}
         }
     }

@@ -22,6 +22,8 @@ pub(crate) enum Event {
     Arrive(Link, Segment),
     /// A server's kernel takes a clone from its queue.
     Queued(usize, Segment, Mark),
+    /// A segment that has passed a server's program meets the socket.
+    Passed(usize, Segment),
     /// The slow path takes a frame.
     SlowPath,
     /// The slow path writes its filters.
@@ -195,6 +197,7 @@ impl World {
                 client.receive(&segment, ctx);
             }
             Event::Queued(server, segment, mark) => servers[server].ingress(segment, Some(mark), ctx),
+            Event::Passed(server, segment) => servers[server].kernel(segment, ctx),
             Event::SlowPath => front_end.slow_path(ctx),
             Event::Flush => front_end.flush(ctx),
             Event::Transmit => front_end.transmit(ctx),

@@ -26,8 +26,17 @@ const MOST_DOUBLINGS: u32 = 3;
 const TIME_WAIT_TICKS: u64 = 300;
 
 impl Server {
+    /// What passes the program by itself: an acknowledgement may meet the socket a little later, on another CPU.
+    pub(super) fn pass(&mut self, segment: Segment, ctx: &mut Context) {
+        if segment.data.is_empty() && !segment.fin && ctx.random.hits(100) {
+            let delay = ctx.random.between(1, self.queue_ticks);
+            return ctx.after(delay, Event::Passed(self.index, segment));
+        }
+        self.kernel(segment, ctx);
+    }
+
     /// What passes the program.
-    pub(super) fn kernel(&mut self, segment: Segment, ctx: &mut Context) {
+    pub(crate) fn kernel(&mut self, segment: Segment, ctx: &mut Context) {
         let mut out = Vec::new();
         match &mut self.socket {
             Some(socket) if socket.state != State::Dead => socket.deliver(segment, &mut out),
@@ -133,6 +142,11 @@ impl Server {
 
     /// One segment to the network.
     fn egress(&mut self, segment: Segment, ctx: &mut Context) {
+        let is_going = matches!(self.phase(), phase::RETIRING | phase::RELEASED);
+        if segment.rst && is_going && ctx.mutation != Mutation::ResetWhileGoing {
+            // Of something that was on its way to a socket which is gone: the client's connection lives elsewhere.
+            return;
+        }
         if let Some(flow) = &mut self.flow {
             flow.responded = 1;
             let is_new = !segment.data.is_empty() && per_request::is_after(segment.end(), flow.next_at);
