@@ -38,11 +38,11 @@ use dispatcher_core::{
 use sending::Stamp;
 
 use super::{
-    advances::{Advances, Settled},
     answer::Answer,
     class_cache::{ClassCache, Found},
     collect::{Collection, Destination, Limits, window},
     frame::{Frame, ROOM, flags, source_mac},
+    merge::{Failed, Settled},
     outbox::{Outbox, Side},
     template::{Segment, Template},
     updates::Updates,
@@ -189,8 +189,13 @@ impl Shared {
         self.dispatch.server(server).filter(|entry| entry.usable != 0)
     }
 
-    /// Counts what a filter has become: a flow that ended, or an open one of another priority.
-    fn settle(&self, Settled { key, before, after }: &Settled) {
+    /// Counts what a written filter has become: a flow that ended, or an open one of another priority.
+    fn settle(&self, written: Result<Option<Settled>, Failed>) {
+        let Settled { key, before, after } = match written {
+            Ok(Some(settled)) => settled,
+            Ok(None) => return,
+            Err(Failed) => return self.count(ControlCounter::FilterUpdateFailed),
+        };
         if before.state != state::ESTABLISHED {
             return;
         }
@@ -299,6 +304,7 @@ impl First {
             packets: 1,
             handoff_seq: self.seq,
             handoff_ack: self.ack,
+            first_seq: self.seq,
             request_ack: self.ack,
             last_ack: self.ack,
             next_seq: self.seq.wrapping_add(self.len as u32),
@@ -328,16 +334,15 @@ fn is_handed_off(filter: &Filter) -> bool {
 /// One queue's engine.
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
-    /// Filters to be written once this batch's frames are sent: those of new flows, and what changes in others.
+    /// Filters of new flows, to be written once this batch's frames are sent.
     updates: Updates,
-    advances: Advances,
     /// Classes to be put into the class cache then.
     found: Found,
 }
 
 impl Engine {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, updates: Updates::default(), advances: Advances::default(), found: Found::default() }
+        Self { shared, updates: Updates::default(), found: Found::default() }
     }
 
     /// Deals with one frame. `buffer` is [`ROOM`] bytes, the last of them the metadata, and the frame. Built frames go to
@@ -350,18 +355,16 @@ impl Engine {
             kind::LATER => self.later(&arrival, buffer, now, outbox),
             kind::RETICKET | kind::FURTHER_AGAIN => self.reticket(&arrival, buffer, now),
             kind::FURTHER => self.further(&arrival, buffer, now, outbox),
-            kind::BEHIND => self.behind(&arrival, buffer, now),
+            kind::BEHIND => self.behind(&arrival, buffer, now, outbox),
             kind::KEPT => self.refuse_kept(&arrival, &buffer[ROOM..], now, outbox),
             _ => Verdict::Drop,
         }
     }
 
-    /// Writes the filters of the frames that were sent, and what they have shown of classes.
+    /// Writes the filters of new flows whose frames were sent, and what requests have shown of classes.
     pub(super) fn flush(&mut self) {
         let failed = self.updates.write(&*self.shared.filters) as u64;
-        let outcome = self.advances.write(&*self.shared.filters);
-        outcome.settled.iter().for_each(|settled| self.shared.settle(settled));
-        self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed + outcome.failed);
+        self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed);
         if let Some(cache) = &self.shared.class_cache {
             let written = self.found.write(cache);
             self.shared.counters.add(ControlCounter::ClassCached, written.done);
@@ -449,7 +452,7 @@ impl Engine {
         let counter = ControlCounter::LaterForwarded;
         match known.filter {
             Some(filter) if is_handed_off(&filter) && filter.handoff_seq == arrival.frame.seq => {
-                self.repeat(arrival, &filter, counter, buffer, now)
+                self.send_as_latest(arrival, &filter, [counter, counter], buffer, now)
             }
             Some(Filter { state: state::PENDING, .. }) => match known.sent {
                 Some(sent) => {
@@ -471,6 +474,11 @@ impl Engine {
         };
         match (known.filter, known.sent) {
             (Some(filter), _) if is_handed_off(&filter) => {
+                if self.updates.find(&arrival.key).is_none()
+                    && following::starts_request(&filter, &arrival.frame)
+                {
+                    return self.further(arrival, buffer, now, outbox);
+                }
                 let frame = &arrival.frame;
                 self.note(arrival, filter, &buffer[ROOM + frame.payload..ROOM + frame.end], now);
                 self.forward(arrival, filter.server, ControlCounter::LaterForwarded, buffer)
@@ -500,7 +508,7 @@ impl Engine {
             noted.state = state::CLOSING;
         }
         if self.updates.find(&arrival.key).is_none() {
-            self.advance(arrival, filter, noted);
+            self.rewrite(arrival, &filter, &noted);
             return;
         }
         if closes {
@@ -543,8 +551,7 @@ impl Engine {
 
     /// The flow's filter: as this batch leaves it, else as it stands in the map.
     fn look_up(&self, key: &FlowKey) -> Option<Filter> {
-        let here = self.updates.find(key).or_else(|| self.advances.find(key));
-        here.or_else(|| self.shared.filters.lookup(key).ok().flatten())
+        self.updates.find(key).or_else(|| self.shared.filters.lookup(key).ok().flatten())
     }
 
     /// Takes the filter of a flow away whose client is gone.
@@ -555,7 +562,6 @@ impl Engine {
 
     fn remove_filter(&mut self, key: &FlowKey) {
         self.updates.remove(key);
-        self.advances.remove(key);
         if self.shared.filters.delete(key).is_err() {
             self.shared.count(ControlCounter::FilterUpdateFailed);
         }

@@ -4,7 +4,6 @@
 //! of a frame and knows no sockets; `socket` and `server_side` know no frames; `queue` joins the two. The kernel's program must
 //! already send frames to the XSKS map with `SlowPathMeta` before them.
 
-mod advances;
 mod answer;
 mod class_cache;
 mod collect;
@@ -12,6 +11,7 @@ mod engine;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod merge;
 mod outbox;
 mod queue;
 mod reassembly;

@@ -51,6 +51,12 @@ pub(super) fn note_data(filter: &mut Filter, frame: &Frame, payload: &[u8], head
     }
 }
 
+/// Whether a segment starts the request that the flow is to go on with, or that one again.
+pub(super) fn starts_request(filter: &Filter, frame: &Frame) -> bool {
+    frame.payload_len() > 0
+        && matches!(data_of(filter, frame.seq, end_of(frame)), Data::Request | Data::Again)
+}
+
 /// Notes how far the client's data reaches.
 pub(super) fn note_end(filter: &mut Filter, frame: &Frame) {
     let end = end_of(frame);
@@ -82,7 +88,8 @@ pub(super) fn onward(
         handoff_seq: frame.seq,
         handoff_ack: frame.ack,
         number: before.requests as u8,
-        requests: before.requests.wrapping_add(course.requests),
+        // Whatever it is: it is in the server's books.
+        requests: before.requests.wrapping_add(course.requests.max(1)),
         request_ns: now_ns,
         request_ack: frame.ack,
         response_ns: 0,

@@ -5,17 +5,20 @@ use std::net::SocketAddr;
 
 use dispatcher_common::{
     counter::ControlCounter,
-    filter::{Filter, flag, opaque},
+    filter::{Filter, flag, opaque, state},
+    per_request::is_settled,
 };
-use dispatcher_core::http::{Course, Head as Parsed, RequestHead, parse_head};
+use dispatcher_core::http::{Course, Head as Parsed, parse_head};
 
-use super::{
-    Arrival, Engine, Now, Verdict, following, is_handed_off, progress,
-    sending::{Stamp, wants_ticket},
-};
+use super::{Arrival, Engine, Now, Verdict, following, is_handed_off, progress, sending::Stamp};
 use crate::front::{
     dispatch::{Flow, Further, Onward},
-    slow_path::{collect::Destination, frame::ROOM, outbox::Outbox},
+    slow_path::{
+        collect::Destination,
+        frame::{ROOM, flags},
+        merge,
+        outbox::Outbox,
+    },
 };
 
 /// A further request, parsed.
@@ -35,21 +38,20 @@ impl Engine {
     ) -> Verdict {
         let Some(before) = self.look_up(&arrival.key).filter(is_handed_off) else { return self.lost() };
         let frame = &arrival.frame;
-        if before.flags & flag::ASKED == 0 || before.boundary != frame.seq {
-            return self.dealt_with(arrival, &before, buffer, now);
+        if !following::starts_request(&before, frame) {
+            // It comes again, after it was dealt with.
+            let counters = [ControlCounter::Reticketed, ControlCounter::FurtherForwarded];
+            return self.send_as_latest(arrival, &before, counters, buffer, now);
         }
         let Some(entry) = self.shared.usable_server(before.server) else { return self.unsendable() };
         let noted = self.with_ack(arrival, before, now);
-        // One that is sent before the latest has a response goes without a ticket, which would take the place of that one's.
-        let may_go = noted.flags & flag::RESPONDED != 0 && self.shared.takes_ticket(frame);
         let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
-        let request = match parse_head(payload, self.shared.head_limit) {
-            Parsed::Complete(head) if may_go => self.judge_further(arrival, &noted, &head, payload, now),
-            _ => {
-                self.go_along(arrival, &before, noted, payload, now);
-                return self.forward(arrival, before.server, ControlCounter::FurtherForwarded, buffer);
-            }
-        };
+        // One that is sent before the latest has a response goes without a ticket, which would take the place of that one's.
+        if !is_settled(&noted) || !self.shared.takes_ticket(frame) {
+            self.go_along(arrival, &before, noted, payload, now);
+            return self.forward(arrival, before.server, ControlCounter::FurtherForwarded, buffer);
+        }
+        let request = self.judge_further(arrival, &noted, payload, now);
         match request.judgement {
             Further::Dispatched(onward) => {
                 let Onward { server, class, priority, .. } = onward;
@@ -63,19 +65,20 @@ impl Engine {
         }
     }
 
-    fn judge_further(
-        &mut self,
-        arrival: &Arrival,
-        filter: &Filter,
-        head: &RequestHead<'_>,
-        payload: &[u8],
-        now: Now,
-    ) -> Request {
+    /// What cannot be understood stays, for its server to answer.
+    fn judge_further(&mut self, arrival: &Arrival, filter: &Filter, payload: &[u8], now: Now) -> Request {
+        let flow = Flow { server: filter.server, class: filter.class, priority: filter.priority };
+        let head_limit = self.shared.head_limit;
+        let Parsed::Complete(head) = parse_head(payload, head_limit) else {
+            let Flow { server, class, priority } = flow;
+            let stays = Onward { server, class, priority, known: None };
+            let course = Course::read(payload, head_limit);
+            return Request { judgement: Further::Dispatched(stays), course };
+        };
         let tuple = &arrival.frame.tuple;
         let client = SocketAddr::new(tuple.client.into(), u16::from_be(tuple.client_port_be));
-        let flow = Flow { server: filter.server, class: filter.class, priority: filter.priority };
-        let judgement = self.shared.dispatch.further(arrival.meta.service, client, head, &flow);
-        let course = Course::of(head, payload, self.shared.head_limit);
+        let judgement = self.shared.dispatch.further(arrival.meta.service, client, &head, &flow);
+        let course = Course::of(&head, payload, head_limit);
         if let Further::Dispatched(Onward { known, .. }) = judgement
             && course.is_one_of(payload.len())
         {
@@ -102,25 +105,25 @@ impl Engine {
         }
         // Those behind it in the segment are nobody's decision.
         self.count_more(before.server, after.requests.wrapping_sub(before.requests).saturating_sub(1));
-        self.advance(arrival, *before, *after);
+        self.rewrite(arrival, before, after);
         verdict
     }
 
-    /// It comes again, after it was dealt with.
-    fn dealt_with(&self, arrival: &Arrival, filter: &Filter, buffer: &mut [u8], now: Now) -> Verdict {
-        if wants_ticket(filter, &arrival.frame) {
-            self.repeat(arrival, filter, ControlCounter::Reticketed, buffer, now)
-        } else {
-            self.forward(arrival, filter.server, ControlCounter::FurtherForwarded, buffer)
-        }
-    }
-
     /// Data behind a request that was with the slow path when it came. While that still is, on another queue, nothing is noted.
-    pub(super) fn behind(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now) -> Verdict {
+    pub(super) fn behind(
+        &mut self,
+        arrival: &Arrival,
+        buffer: &mut [u8],
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Verdict {
         let Some(before) = self.look_up(&arrival.key).filter(is_handed_off) else { return self.lost() };
         if before.flags & flag::ASKED == 0 {
             let frame = &arrival.frame;
             let noted = self.with_ack(arrival, before, now);
+            if is_settled(&noted) && following::starts_request(&before, frame) {
+                return self.further(arrival, buffer, now, outbox);
+            }
             let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
             self.go_along(arrival, &before, noted, payload, now);
         }
@@ -135,7 +138,10 @@ impl Engine {
         }
         progress::note_data(&mut after, &arrival.frame, payload, self.shared.head_limit, now.ns);
         self.count_more(before.server, after.requests.wrapping_sub(before.requests));
-        self.advance(arrival, *before, after);
+        if arrival.frame.has(flags::FIN | flags::RST) && after.state == state::ESTABLISHED {
+            after.state = state::CLOSING;
+        }
+        self.rewrite(arrival, before, &after);
     }
 
     /// The filter with the frame's acknowledgement noted, as the kernel's program may have done already.
@@ -147,10 +153,11 @@ impl Engine {
         noted
     }
 
-    /// Notes what a filter becomes once this batch's frames are sent.
-    pub(super) fn advance(&mut self, arrival: &Arrival, before: Filter, after: Filter) {
+    /// Writes a filter before its frame is sent.
+    pub(super) fn rewrite(&self, arrival: &Arrival, before: &Filter, after: &Filter) {
+        let shared = &self.shared;
         self.count_opaque(before.opaque, after.opaque);
-        self.advances.push(arrival.key, before, after);
+        shared.settle(merge::write(&*shared.filters, arrival.key, before, after));
     }
 
     /// Counts requests that nobody decides about.

@@ -5,6 +5,7 @@ use dispatcher_common::{
     counter::ControlCounter,
     filter::{Filter, flag},
     limits::TICKET_LEN,
+    per_request::needs_ticket,
     syn_options::SynOptions,
     ticket::{self, Ticket, TicketWords},
     tuple::Tuple,
@@ -113,7 +114,7 @@ impl Engine {
     }
 
     /// A segment again, with the latest ticket of its flow.
-    pub(super) fn repeat(
+    fn repeat(
         &self,
         arrival: &Arrival,
         filter: &Filter,
@@ -146,11 +147,28 @@ impl Engine {
     /// The segment of the latest ticket again, with SACK blocks where that belongs.
     pub(super) fn reticket(&mut self, arrival: &Arrival, buffer: &mut [u8], now: Now) -> Verdict {
         match self.look_up(&arrival.key).filter(is_handed_off) {
-            Some(filter) if wants_ticket(&filter, &arrival.frame) => {
-                self.repeat(arrival, &filter, ControlCounter::Reticketed, buffer, now)
+            Some(filter) => {
+                let counters = [ControlCounter::Reticketed, ControlCounter::LaterForwarded];
+                self.send_as_latest(arrival, &filter, counters, buffer, now)
             }
-            Some(filter) => self.forward(arrival, filter.server, ControlCounter::LaterForwarded, buffer),
             None => self.lost(),
+        }
+    }
+
+    /// A segment that may be that of the latest ticket. A late copy of one that has a response needs none, and may be of a connection
+    /// that its server has closed since. `again` and `otherwise` say what the two are counted as.
+    pub(super) fn send_as_latest(
+        &self,
+        arrival: &Arrival,
+        filter: &Filter,
+        [again, otherwise]: [ControlCounter; 2],
+        buffer: &mut [u8],
+        now: Now,
+    ) -> Verdict {
+        if needs_ticket(filter, arrival.frame.seq, arrival.frame.ack) {
+            self.repeat(arrival, filter, again, buffer, now)
+        } else {
+            self.forward(arrival, filter.server, otherwise, buffer)
         }
     }
 
@@ -166,10 +184,4 @@ impl Engine {
         self.shared.count(counter);
         Verdict::Send { start: ROOM, end: ROOM + arrival.frame.end }
     }
-}
-
-/// Whether a segment is that of the latest ticket, which has no response yet. A late copy of one that has needs none, and may be
-/// of a connection that its server has closed since.
-pub(super) fn wants_ticket(filter: &Filter, frame: &Frame) -> bool {
-    filter.handoff_seq == frame.seq && filter.flags & flag::RESPONDED == 0
 }

@@ -381,6 +381,7 @@ fn a_whole_head_goes_on_in_the_same_frame_and_the_filter_flips_after() {
             (state::ESTABLISHED, 7, 9, 2)
         );
         assert_eq!((filter.handoff_seq, filter.handoff_ack, filter.packets), (1001, 5001, 1));
+        assert_eq!((filter.first_seq, filter.flags), (1001, 0));
         assert_eq!((filter.created_ns, filter.options), (world.now.ns, world.options.0));
         assert_eq!((filter.request_ns, filter.response_ns, filter.requests), (world.now.ns, 0, 1));
         let end = 1001 + REQUEST.len() as u32;

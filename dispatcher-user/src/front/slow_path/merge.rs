@@ -1,5 +1,6 @@
-//! Filters of established flows that a batch of frames changes. They are written after the frames are sent, and with what the
-//! kernel's program has noted in them meanwhile: each is read again, and only what the batch has changed is put into it.
+//! Writing filters of flows that have a server, with what the kernel's program has noted in them meanwhile: each is read again, and
+//! only what the slow path has changed is put into it. Look-up and update are next to each other, and before the frame is sent: a
+//! server may send a request back, and a client its next one, sooner than the call that sends returns.
 
 use dispatcher_common::{
     filter::{Filter, FlowKey, flag, state},
@@ -7,18 +8,6 @@ use dispatcher_common::{
 };
 
 use super::engine::Filters;
-
-/// A filter as a batch has found it, and as it leaves it.
-#[derive(Clone, Copy, Debug)]
-struct Advance {
-    key: FlowKey,
-    before: Filter,
-    after: Filter,
-}
-
-/// Filters to write.
-#[derive(Debug, Default)]
-pub(super) struct Advances(Vec<Advance>);
 
 /// A filter that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,48 +17,24 @@ pub(super) struct Settled {
     pub(super) after: Filter,
 }
 
-/// What writing has led to.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) settled: Vec<Settled>,
-    pub(super) failed: u64,
-}
+/// A filter could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failed;
 
-impl Advances {
-    /// Notes a change. Of several for a flow, each begins with what the one before has left.
-    pub(super) fn push(&mut self, key: FlowKey, before: Filter, after: Filter) {
-        match self.0.iter_mut().find(|advance| advance.key == key) {
-            Some(advance) => advance.after = after,
-            None => self.0.push(Advance { key, before, after }),
-        }
+/// Writes a filter. `None` if it is not the same connection's any more, or somebody else has dealt with it.
+pub(super) fn write(
+    filters: &dyn Filters,
+    key: FlowKey,
+    before: &Filter,
+    after: &Filter,
+) -> Result<Option<Settled>, Failed> {
+    let latest = filters.lookup(&key).map_err(|_| Failed)?;
+    let Some(latest) = latest.filter(|latest| is_same_step(before, latest)) else { return Ok(None) };
+    let merged = merge(before, after, &latest);
+    if filters.update_batch(&[key], &[merged]) > 0 {
+        return Err(Failed);
     }
-
-    /// A flow's filter as this batch leaves it. A batch is short and few of its frames ask, so this looks at all of them.
-    pub(super) fn find(&self, key: &FlowKey) -> Option<Filter> {
-        Some(self.0.iter().find(|advance| advance.key == *key)?.after)
-    }
-
-    pub(super) fn remove(&mut self, key: &FlowKey) {
-        self.0.retain(|advance| advance.key != *key);
-    }
-
-    /// Writes them all.
-    pub(super) fn write(&mut self, filters: &dyn Filters) -> Outcome {
-        let mut outcome = Outcome::default();
-        for Advance { key, before, after } in self.0.drain(..) {
-            let Ok(Some(latest)) = filters.lookup(&key) else { continue };
-            if !is_same_step(&before, &latest) {
-                continue;
-            }
-            let merged = merge(&before, &after, &latest);
-            if filters.update_batch(&[key], &[merged]) == 0 {
-                outcome.settled.push(Settled { key, before: latest, after: merged });
-            } else {
-                outcome.failed += 1;
-            }
-        }
-        outcome
-    }
+    Ok(Some(Settled { key, before: latest, after: merged }))
 }
 
 /// Whether a filter is of the same connection, and nobody has dealt with the request that it waits for.
