@@ -124,6 +124,7 @@ counters! {
         MoveHeldDropped "move_held_dropped" "segments of a connection whose socket is being retired, dropped at last; the client repeats them",
         MoveHeld "move_held" "segments of a connection whose socket is being retired, queued again",
         MoveSpoilt "move_spoilt" "requests whose connection ended here while it was to be released, passed so that the kernel resets",
+        ResetWithheld "reset_withheld_dropped" "resets of the server's kernel for a connection that was, or is to be, released",
         Returned "returned" "segments of a released connection sent back to the front-end",
         ReturnedTooOften "returned_too_often_dropped" "segments of a released connection that came here again and again",
         RetireStuck "retire_stuck_dropped" "tickets whose old connection did not go away (is tcp_rfc1337 set?)",

@@ -54,12 +54,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         counters: &[
             Counter::HandoffAccepted,
             Counter::ResponseStarted,
+            Counter::ResetWithheld,
             Counter::MoveReleased,
             Counter::MoveHeld,
             Counter::MoveHeldDropped,
             Counter::Returned,
         ],
         play: data_behind,
+    },
+    Scenario {
+        name: "the client hears of no reset once the connection is elsewhere",
+        counters: &[Counter::HandoffAccepted, Counter::ResponseStarted, Counter::ResetWithheld],
+        play: reset_late,
     },
     Scenario {
         name: "acknowledgements pass",
@@ -157,10 +163,7 @@ fn data(lab: &mut Lab) {
 /// The socket is gone, the request that tells so is still to come.
 fn data_behind(lab: &mut Lab) {
     let stream = retiring(lab);
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
-    lab.answer(|answer| answer.flags & RST != 0);
-    lab.change_flow(|flow| flow.phase = phase::RETIRING);
+    abort(lab, stream);
     let data = segment(lab).at(NEXT_SEQ + REQUEST.len() as u32, NEXT_ACK).payload(b"x");
     lab.send(&data);
     lab.expect(Counter::MoveHeldDropped);
@@ -172,6 +175,22 @@ fn data_behind(lab: &mut Lab) {
     lab.send_again(&data, 1);
     lab.expect(Counter::Returned);
     lab.assert_sent_back(&data.hop_limit(63));
+}
+
+/// What the kernel says of a socket that is gone, to an acknowledgement that had come in time.
+fn reset_late(lab: &mut Lab) {
+    let stream = retiring(lab);
+    lab.change_flow(|flow| flow.phase = phase::RELEASED);
+    abort(lab, stream);
+    assert_eq!(lab.flow().unwrap().phase, phase::RELEASED);
+}
+
+/// Ends a socket with a reset, which does not come out.
+fn abort(lab: &mut Lab, stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    lab.expect(Counter::ResetWithheld);
+    lab.assert_no_answer(|answer| answer.flags & RST != 0);
 }
 
 fn acknowledgement(lab: &mut Lab) {

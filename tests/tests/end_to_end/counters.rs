@@ -326,6 +326,7 @@ const ELSEWHERE: &[(Counter, &str)] = &[
     (Back(B::ResponseLost), PER_REQUEST),
     (Back(B::MoveHeldDropped), RARELY),
     (Back(B::MoveSpoilt), RARELY),
+    (Back(B::ResetWithheld), RARELY),
     (Back(B::Returned), RARELY),
     (Back(B::ReturnedTooOften), RARELY),
     (Control(C::FurtherStayed), PER_REQUEST),
