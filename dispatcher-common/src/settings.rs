@@ -44,8 +44,8 @@ pub struct BackSettings {
     pub write_seq_offset: u32,
     pub copied_seq_offset: u32,
     pub out_of_order_queue_offset: u32,
-    /// Kept zero.
-    pub reserved: u32,
+    /// Offset of `sk_lock.owned` in `struct sock`.
+    pub owned_offset: u32,
 }
 
 const _: () = assert!(size_of::<BackSettings>() == 48);

@@ -74,12 +74,12 @@ impl Further<'_> {
         if begins { self.retire(skb) } else { self.stay(skb, flow, seen.map(|seen| seen.rcv_nxt)) }
     }
 
-    /// Claims the connection for the release, if it is free. The software may write between the look and the claim: what it writes
+    /// Claims the connection for the release, if it is free and its socket can be ended at once. The software may write between the look and the claim: what it writes
     /// before is seen by a second look, what it writes after by `back_out`.
     #[inline(always)]
     fn begin(&self, flow: Flow, socket: &Socket, seen: &per_request::Socket) -> bool {
         let is_free = self.is_move() && flow.is_free(seen, self.ticket.number, self.segment);
-        if !is_free || !flow.claim(self.segment) {
+        if !is_free || socket.is_owned(self.settings) || !flow.claim(self.segment) {
             return false;
         }
         if socket.write_seq(self.settings) == Some(seen.write_seq) {

@@ -121,6 +121,14 @@ impl Socket {
         })
     }
 
+    /// Whether the software is in the middle of a call on the socket. What came now would wait for the end of that, a RST too.
+    #[inline(always)]
+    pub(super) fn is_owned(&self, settings: &BackSettings) -> bool {
+        // SAFETY: as in `look`.
+        let owned = self.as_tcp().and_then(|socket| unsafe { read::<u32>(socket, settings.owned_offset) });
+        owned != Some(0)
+    }
+
     /// Where the next byte will be that the server's software writes, again.
     #[inline(always)]
     pub(super) fn write_seq(&self, settings: &BackSettings) -> Option<u32> {

@@ -11,8 +11,8 @@ use dispatcher_common::{
 };
 
 use super::{
-    choice, class_cache, clock, forward, frame, kept, maps, quick, segment::Segment, slow_path, ticket,
-    verdict::Verdict,
+    choice, class_cache, clock, forward, frame, kept, maps, member, quick, segment::Segment, slow_path,
+    ticket, verdict::Verdict,
 };
 
 /// Sends data on. The client's acknowledgement is noted by now.
@@ -50,7 +50,8 @@ fn note_plain(segment: &Segment<'_>, filter: &mut Filter) {
 /// Flags of a service whose further requests may be dispatched here.
 const BY_CLASS_CACHE: u8 = service::flag::QUICK | service::flag::PER_REQUEST;
 
-/// The next request. Only one whose head is the whole segment is dispatched here, so that it is known where the one after starts.
+/// The next request. Only one whose head is the whole segment is dispatched here, so that it is known where the one after starts;
+/// and one for which other rules hold by now changes its flow's priority, which the slow path does.
 #[inline(always)]
 fn request(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
     if segment.service.flags & BY_CLASS_CACHE == BY_CLASS_CACHE && quick::is_plain(segment) {
@@ -58,7 +59,9 @@ fn request(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
             if let Some(verdict) = send_pipelined(segment, filter) {
                 return verdict;
             }
-        } else if let Some(counter) = dispatch(segment, filter) {
+        } else if member::ceiling(segment) == filter.priority
+            && let Some(counter) = dispatch(segment, filter)
+        {
             return ticket::send(segment, filter, counter);
         }
     }

@@ -39,6 +39,7 @@ pub(super) struct Offsets {
     write_seq: u32,
     copied_seq: u32,
     out_of_order_queue: u32,
+    owned: u32,
 }
 
 /// The maps that other parts of the agent own.
@@ -60,6 +61,7 @@ impl Offsets {
             write_seq: types.require("tcp_sock", "write_seq")?,
             copied_seq: types.require("tcp_sock", "copied_seq")?,
             out_of_order_queue: types.require("tcp_sock", "out_of_order_queue")?,
+            owned: types.require("sock", "sk_lock.owned")?,
         })
     }
 
@@ -71,6 +73,7 @@ impl Offsets {
             write_seq_offset: self.write_seq,
             copied_seq_offset: self.copied_seq,
             out_of_order_queue_offset: self.out_of_order_queue,
+            owned_offset: self.owned,
             ..settings
         }
     }

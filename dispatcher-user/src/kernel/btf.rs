@@ -12,6 +12,7 @@ const PATH: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const STRUCT: u8 = 4;
 const UNION: u8 = 5;
+const TYPEDEF: u8 = 8;
 const FUNCTION: u8 = 12;
 
 /// Anonymous members that contain each other; the kernel has at most four levels.
@@ -50,6 +51,13 @@ struct Type {
     /// Members say their offset together with a bit size.
     has_bit_sizes: bool,
     rest: usize,
+}
+
+/// Where a member lies in its structure, and what it is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    offset_bits: u32,
+    type_id: u32,
 }
 
 /// A member of a structure or union.
@@ -94,11 +102,20 @@ impl KernelTypes {
         self.find(name, |kind| kind == FUNCTION).map(|(id, _)| id)
     }
 
-    /// Offset of a member in bytes, also of one that lies in anonymous structures and unions. None for bit-fields.
+    /// Offset of a member in bytes, also of one that lies in anonymous structures and unions; `a.b` is a member of a member.
+    /// None for bit-fields.
     #[must_use]
     pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
-        let (_, found) = self.find(structure, |kind| kind == STRUCT)?;
-        let bits = self.search(found, member, MAX_DEPTH)?;
+        let (_, mut outer) = self.find(structure, |kind| kind == STRUCT)?;
+        let mut names = member.split('.').peekable();
+        let mut bits = 0;
+        while let Some(name) = names.next() {
+            let place = self.search(outer, name, MAX_DEPTH)?;
+            bits += place.offset_bits;
+            if names.peek().is_some() {
+                outer = self.structure(place.type_id)?;
+            }
+        }
         (bits % 8 == 0).then_some(bits / 8)
     }
 
@@ -117,19 +134,34 @@ impl KernelTypes {
         })
     }
 
-    fn search(&self, outer: Type, wanted: &str, depth: u32) -> Option<u32> {
+    /// The structure or union of a number, also under another name.
+    fn structure(&self, id: u32) -> Option<Type> {
+        let mut id = id;
+        for _ in 0..MAX_DEPTH {
+            let at = *self.types.get((id as usize).checked_sub(1)?)?;
+            let found = type_at(&self.bytes, at)?;
+            match found.kind {
+                STRUCT | UNION => return Some(found),
+                TYPEDEF => id = u32_at(&self.bytes, at + 8)?,
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn search(&self, outer: Type, wanted: &str, depth: u32) -> Option<Place> {
         let depth = depth.checked_sub(1)?;
         (0..outer.count).find_map(|index| {
             let member = member_at(&self.bytes, &outer, index)?;
             if self.is_named(member.name, wanted) {
-                return (!member.is_bitfield).then_some(member.offset_bits);
+                let Member { offset_bits, type_id, is_bitfield, .. } = member;
+                return (!is_bitfield).then_some(Place { offset_bits, type_id });
             }
             if !self.is_named(member.name, "") {
                 return None;
             }
-            let at = self.types.get((member.type_id as usize).checked_sub(1)?)?;
-            let inner = type_at(&self.bytes, *at).filter(|inner| matches!(inner.kind, STRUCT | UNION))?;
-            Some(member.offset_bits + self.search(inner, wanted, depth)?)
+            let found = self.search(self.structure(member.type_id)?, wanted, depth)?;
+            Some(Place { offset_bits: member.offset_bits + found.offset_bits, ..found })
         })
     }
 
@@ -253,6 +285,10 @@ mod tests {
         let offset = types.require("sock_common", "skc_tw_rcv_nxt").unwrap();
         assert!(offset > 0 && offset < 200, "{offset}");
         assert!(types.require("tcp_sock", "rcv_nxt").unwrap() > offset);
+        let lock = types.require("sock", "sk_lock").unwrap();
+        assert!(types.require("sock", "sk_lock.owned").unwrap() > lock, "of a structure under another name");
+        assert_eq!(types.member_offset("sock", "sk_lock.absent"), None);
+        assert_eq!(types.member_offset("sock", "sk_refcnt.owned"), None);
         assert!(types.function_id("tcp_v4_rcv").is_some());
     }
 }

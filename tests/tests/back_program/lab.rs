@@ -142,6 +142,19 @@ impl Lab {
         self.expected.push(counter);
     }
 
+    /// Waits until one of two counters has moved once; says which.
+    pub(crate) fn expect_either(&mut self, one: Counter, other: Counter) -> Counter {
+        let found = self.wait(|lab| {
+            let totals = lab.totals();
+            let has_moved =
+                |counter: &Counter| totals[counter.index() as usize] > lab.seen[counter.index() as usize];
+            [one, other].into_iter().find(has_moved)
+        });
+        let found = found.unwrap_or_else(|| panic!("neither; moved: {:?}", self.moved()));
+        self.expect(found);
+        found
+    }
+
     /// Takes a counter as it is: how often it moves is left to chance.
     pub(crate) fn disregard(&mut self, counter: Counter) {
         let index = counter.index() as usize;
@@ -278,7 +291,7 @@ fn load() -> Ebpf {
         write_seq_offset: types.require("tcp_sock", "write_seq").unwrap(),
         copied_seq_offset: types.require("tcp_sock", "copied_seq").unwrap(),
         out_of_order_queue_offset: types.require("tcp_sock", "out_of_order_queue").unwrap(),
-        reserved: 0,
+        owned_offset: types.require("sock", "sk_lock.owned").unwrap(),
     };
     let mut map: Array<_, BackSettings> = ebpf.map_mut("SETTINGS").unwrap().try_into().unwrap();
     map.set(0, settings, 0).unwrap();

@@ -64,10 +64,7 @@ const REACHED: &[(&str, &[Counter])] = &[
             Control(C::ClassCached),
         ],
     ),
-    (
-        "traffic::kept_connections_carry_wrk_without_an_error",
-        &[Front(F::Forwarded), Back(B::RequestRepeated)],
-    ),
+    ("traffic::kept_connections_carry_wrk_without_an_error", &[Front(F::Forwarded), Back(B::RequestBooked)]),
     (
         "traffic::connections_that_close_keep_their_rate_when_ports_come_round",
         &[Front(F::SynNoted), Front(F::FilterReplaced), Control(C::FilterExpired), Back(B::TimeWaitRetired)],
@@ -111,7 +108,7 @@ const REACHED: &[(&str, &[Counter])] = &[
     ("refusals::a_request_that_no_server_can_take_gets_503", &[Control(C::NoServer)]),
     (
         "clients::a_client_is_served_whatever_options_it_lacks",
-        &[Front(F::SynAnswered), Back(B::HandoffAccepted), Back(B::RequestRepeated)],
+        &[Front(F::SynAnswered), Back(B::HandoffAccepted), Back(B::RequestBooked)],
     ),
     ("clients::data_on_the_syn_is_left_for_the_client_to_repeat", &[Back(B::HandoffAccepted)]),
     (
@@ -305,6 +302,7 @@ const ELSEWHERE: &[(Counter, &str)] = &[
     (Front(F::FurtherAsked), PER_REQUEST),
     (Front(F::MoveReleased), PER_REQUEST),
     (Front(F::MoveKeptBusy), PER_REQUEST),
+    (Front(F::FurtherPipelined), PER_REQUEST),
     (Front(F::FurtherRepeated), "per_request: links that lose packets"),
     (Control(C::OpaqueChunked), PER_REQUEST),
     (Control(C::OpaqueUpgrade), PER_REQUEST),
@@ -319,11 +317,12 @@ const ELSEWHERE: &[(Counter, &str)] = &[
     (Control(C::OpaqueMalformed), PER_REQUEST),
     (Control(C::OpaqueLongBody), PER_REQUEST),
     (Front(F::OpaqueUnheard), PER_REQUEST),
-    (Back(B::RequestBooked), PER_REQUEST),
+    (Back(B::RequestRepeated), "per_request: flows that are not followed"),
     (Back(B::MoveBegun), PER_REQUEST),
     (Back(B::MoveKept), PER_REQUEST),
     (Back(B::MoveReleased), PER_REQUEST),
     (Back(B::ResponseLost), PER_REQUEST),
+    (Back(B::MoveHeld), RARELY),
     (Back(B::MoveHeldDropped), RARELY),
     (Back(B::MoveSpoilt), RARELY),
     (Back(B::ResetWithheld), RARELY),
