@@ -59,7 +59,7 @@ fn introduction() -> String {
     format!(
         "wrk (one thread, {CONNECTIONS} connections that it keeps) asks {SERVERS} servers, each an nginx of one worker, by way of a front-end. Wiring, \
          settings of HAProxy and congestion control are those of *side by side*. All of the dispatcher's are services of one front-end:\n\n\
-         - **by connection**: `per_request = false`, `context`: the first request chooses, the others follow it. As all ask for the same, all are at one server.\n\
+         - **by connection**: `per_request = false`, `hash`: the first request chooses, the others follow it. As all ask for the same, all are at one server.\n\
          - **staying**: the same with `per_request = true`: each request is classified, and chooses the server that has its connection.\n\
          - **spread**: `per_request = false`, `round-robin`: connections go to all servers.\n\
          - **moving**: the same with `per_request = true`: with each request the connection goes to the server whose turn it is. The turns are those of all \

@@ -17,9 +17,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Who answers, and how it chooses a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// `context` for the first request of a connection; all further ones follow it.
+    /// `hash` for the first request of a connection; all further ones follow it.
     Connections,
-    /// `context` for each request. All ask for the same, so none moves.
+    /// `hash` for each request. All ask for the same, so none moves.
     Staying,
     /// `round-robin` for the first request of a connection.
     Spread,
@@ -82,7 +82,7 @@ impl Subject {
     const fn policy(self) -> &'static str {
         match self {
             Self::Spread | Self::Moving => "policy = \"round-robin\"",
-            _ => "policy = \"context\"\ntable = \"sticky\"",
+            _ => "policy = \"hash\"",
         }
     }
 }
