@@ -71,6 +71,17 @@ pub const fn needs_ticket(filter: &Filter, seq: u32, ack: u32) -> bool {
         && (filter.flags & flag::FURTHER != 0 || ack == filter.handoff_ack)
 }
 
+/// For how long a request is in its server's load: an interval of reports, in nanoseconds.
+const COUNTED_NS: u64 = 100_000_000;
+
+/// Whether the latest request with a ticket, which is answered, still counts in its server's load. Then a further one at the same
+/// server takes its place: else a connection that asks again and again would count as if all its requests were there at once.
+#[inline(always)]
+#[must_use]
+pub const fn is_counted(filter: &Filter, now_ns: u64) -> bool {
+    now_ns.wrapping_sub(filter.request_ns) < COUNTED_NS
+}
+
 /// What becomes of a request that a server has released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {

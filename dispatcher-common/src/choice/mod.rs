@@ -15,7 +15,7 @@ mod weighted;
 pub use bound::Bound;
 pub use distance::distance;
 pub use load::{Account, Added, ServerLoad, ServerLoads};
-pub use record::{DispatchRecord, RECORDS_PER_CPU, RecordHead};
+pub use record::{DispatchRecord, RECORDS_PER_CPU, RecordHead, further};
 pub use simple::{Highest, NextTurn, Turn, better, other_than, part};
 pub use spread::spread;
 pub use table::{

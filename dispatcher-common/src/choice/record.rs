@@ -4,6 +4,17 @@
 /// Records of one CPU: more than it can dispatch in a tick of the control plane.
 pub const RECORDS_PER_CPU: usize = 1 << 13;
 
+/// Which request of its connection one is.
+pub mod further {
+    /// The first one, which admits a flow.
+    pub const NOT: u8 = 0;
+    /// A later one.
+    pub const ADDED: u8 = 1;
+    /// A later one that takes the place of the one before in its server's load: see
+    /// [`is_counted`](crate::per_request::is_counted).
+    pub const IN_PLACE: u8 = 2;
+}
+
 /// A dispatched request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +30,7 @@ pub struct DispatchRecord {
     pub priority: u8,
     /// One of [`super::outcome`].
     pub outcome: u8,
-    /// 1 for a further request of a connection, which admits no flow; else 0.
+    /// One of [`further`].
     pub further: u8,
     pub reserved2: u32,
 }

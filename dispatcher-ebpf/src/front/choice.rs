@@ -11,8 +11,8 @@ use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_loop};
 use dispatcher_common::{
     choice::{
         Added, Bound, Candidates, Decision, DispatchRecord, Highest, NO_SERVER, Nearest, NextTurn,
-        ServerLoad, ServerLoads, ServiceChoice, State, better, kind, level, other_than, outcome, part,
-        spread,
+        ServerLoad, ServerLoads, ServiceChoice, State, better, further, kind, level, other_than, outcome,
+        part, spread,
     },
     class_cache::CachedClass,
     limits::MAX_SERVERS,
@@ -257,16 +257,14 @@ fn expected_work(service: &ServiceChoice, server: u16, class: u16) -> u64 {
     by(server as u32).or_else(|| by(MAX_SERVERS as u32)).map_or(service.mean_us, |us| us as u64)
 }
 
-/// Whether a request is the first one of its flow, as records say it.
-pub(super) const FIRST: u8 = 0;
-pub(super) const FURTHER: u8 = 1;
-
 /// Counts a request that is on its way to the server which was chosen: first in that one's account, so that no decision is made
-/// without it, then for the control plane to learn from.
+/// without it, then for the control plane to learn from. `further` is one of `dispatcher_common::choice::further`.
 #[inline(always)]
 pub(super) fn note(segment: &Segment<'_>, cached: &CachedClass, chosen: &Chosen, priority: u8, further: u8) {
     let work_us = chosen.work as u32;
-    maps::add_to_account(chosen.server, Added::request(work_us));
+    if further != further::IN_PLACE {
+        maps::add_to_account(chosen.server, Added::request(work_us));
+    }
     maps::write_record(&DispatchRecord {
         target: cached.target,
         work_us,

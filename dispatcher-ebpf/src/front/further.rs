@@ -3,6 +3,7 @@
 //! `dispatcher_common::per_request`'s decision. `returned` has what servers send back, `kept` the flows that are not followed.
 
 use dispatcher_common::{
+    choice::further,
     counter::FrontCounter,
     filter::{Filter, flag, opaque},
     per_request::{self, Data},
@@ -82,11 +83,13 @@ fn send_pipelined(segment: &Segment<'_>, filter: &mut Filter) -> Option<Verdict>
 #[inline(never)]
 fn dispatch(segment: &Segment<'_>, filter: &mut Filter) -> Option<FrontCounter> {
     let request = quick::decide(segment)?;
-    choice::note(segment, &request.cached, &request.chosen, filter.priority, choice::FURTHER);
+    let stays = request.chosen.server == filter.server;
+    let in_place = stays && per_request::is_counted(filter, clock::now_ns());
+    let further = if in_place { further::IN_PLACE } else { further::ADDED };
+    choice::note(segment, &request.cached, &request.chosen, filter.priority, further);
     filter.class = request.cached.class;
     take_ticket(segment, filter, request.chosen.server);
     pass_boundary(segment, filter);
-    let stays = request.chosen.server == filter.server;
     Some(if stays { FrontCounter::FurtherStayed } else { FrontCounter::FurtherMoving })
 }
 

@@ -3,6 +3,7 @@
 //! done here is what the slow path would do. `further` decides by it, too.
 
 use dispatcher_common::{
+    choice::further,
     class_cache::CachedClass,
     counter::FrontCounter,
     filter::{self, Filter, FlowKey, state},
@@ -118,6 +119,6 @@ fn send(segment: &Segment<'_>, key: &FlowKey, request: &Request) -> Verdict {
     }
     source::count_opened(segment);
     maps::count_opened(segment.service.owner, filter.priority);
-    choice::note(segment, cached, chosen, filter.priority, choice::FIRST);
+    choice::note(segment, cached, chosen, filter.priority, further::NOT);
     forward::to_server(frame, segment.settings, filter.server, FrontCounter::RequestQuick)
 }

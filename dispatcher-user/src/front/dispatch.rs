@@ -33,6 +33,8 @@ pub struct Flow {
     /// Class of the request before.
     pub class: u16,
     pub priority: u8,
+    /// Whether the request before still counts in the server's load: see `dispatcher_common::per_request::is_counted`.
+    pub is_counted: bool,
 }
 
 /// Where a further request goes.

@@ -289,8 +289,9 @@ impl Dispatch for Model {
             Ruling::Refuse => return Judgement::Refused(self.admission.refused(owner, priority)),
         };
         let Some(choice) = self.choose(state, owner, request, now) else { return Judgement::NoServer };
-        state.count(request.class, choice, now);
-        state.tell(owner, request.class, choice.server);
+        state.tally(request.class, choice);
+        state.add_load(request.class, choice.server, now);
+        state.tell(owner, request.class);
         self.admission.admitted(owner, priority);
         Judgement::Dispatched(Decision {
             server: choice.server.0,

@@ -24,10 +24,21 @@ pub(crate) fn happened(rig: &Rig, growth: &Growth, least: u64) {
 
 /// How often the connection of a client has gone to another server, as an operator sees it.
 pub(crate) fn of_flow(rig: &Rig, client: SocketAddr) -> u64 {
+    shown(rig, client, "moves")
+}
+
+/// Waits until the client is shown to have acknowledged so much of its latest response.
+pub(crate) fn acknowledged(rig: &Rig, client: SocketAddr, bytes: u64) {
+    wait_for(|| shown(rig, client, "response_bytes"), bytes, &format!("response_bytes of {client}"));
+    assert_eq!(shown(rig, client, "response_bytes"), bytes);
+}
+
+/// A number of the client's filter, as an operator sees it.
+fn shown(rig: &Rig, client: SocketAddr, field: &str) -> u64 {
     let rows = rig.rows("front", &["show", "filters", "--limit", "100000"]).unwrap();
     let is_it = |row: &&Value| row["client"] == client.ip().to_string() && row["port"] == client.port();
     let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("no filter of {client}"));
-    row["moves"].as_u64().unwrap_or_else(|| panic!("nobody counts moves in {row}"))
+    row[field].as_u64().unwrap_or_else(|| panic!("there is no {field} in {row}"))
 }
 
 /// Waits until a counter has grown by at least so much; `server` are all servers together.

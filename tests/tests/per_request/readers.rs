@@ -72,6 +72,7 @@ fn a_reader_with_pauses_gets_every_byte() {
             }
             assert!(bytes.starts_with(b"HTTP/1.1 200 OK\r\n"));
             assert_eq!(content::first_difference(0, &bytes[head..]), None, "response {number}");
+            moves::acknowledged(stage.rig(), client.source(), bytes.len() as u64);
         }
     }
     moves::lost_nothing(stage.rig(), stage.growth());

@@ -87,8 +87,11 @@ impl Model {
         let has_mac =
             |choice: &Choice| state.entries.get(choice.server.index()).is_some_and(|entry| entry.usable != 0);
         let choice = chosen.filter(has_mac).unwrap_or(stays);
-        state.count(request.class, choice, now);
-        state.tell(owner, request.class, choice.server);
+        state.tally(request.class, choice);
+        if !flow.is_counted || choice.server.0 != flow.server {
+            state.add_load(request.class, choice.server, now);
+        }
+        state.tell(owner, request.class);
         let (class, priority) = (request.class.0, request.priority.get());
         Further::Dispatched(Onward { server: choice.server.0, class, priority, known })
     }

@@ -3,7 +3,10 @@
 
 use std::{sync::MutexGuard, time::Duration};
 
-use dispatcher_common::{choice::DispatchRecord, counter::ControlCounter};
+use dispatcher_common::{
+    choice::{DispatchRecord, further},
+    counter::ControlCounter,
+};
 use dispatcher_core::{
     cluster::Accepted,
     ids::{ClassId, Priority, ServerId},
@@ -47,8 +50,11 @@ impl Model {
         let choice = Choice { server: ServerId(record.server), outcome: Outcome::from_code(record.outcome) };
         let view = state.cluster.view(&config.servers);
         state.policies[owner].observed(request, choice, &view, &mut rand::rng());
-        state.count(request.class, choice, now);
-        if record.further == 0 {
+        state.tally(request.class, choice);
+        if record.further != further::IN_PLACE {
+            state.cluster.dispatched(choice.server, request.class, now);
+        }
+        if record.further == further::NOT {
             self.admission.learnt(owner, priority);
         }
     }
@@ -106,17 +112,21 @@ impl Model {
 }
 
 impl State {
-    /// Counts a dispatch, whoever made it.
-    pub(super) fn count(&mut self, class: ClassId, choice: Choice, now: Duration) {
-        self.cluster.dispatched(choice.server, class, now);
+    /// Counts a decision, whoever made it.
+    pub(super) fn tally(&mut self, class: ClassId, choice: Choice) {
         let tallies = [self.by_server.get_mut(choice.server.index()), self.by_class.get_mut(class.index())];
         tallies.into_iter().flatten().for_each(|tally| tally.count(choice.outcome));
     }
 
-    /// Tells the program at once of a dispatch that was made here.
-    pub(super) fn tell(&mut self, owner: usize, class: ClassId, server: ServerId) {
+    /// A request that was decided about here goes to a server: it counts in that one's load, and the program is told at once.
+    pub(super) fn add_load(&mut self, class: ClassId, server: ServerId, now: Duration) {
+        self.cluster.dispatched(server, class, now);
         let work = self.cluster.service_time(server, class);
         self.choices.dispatched(server, work.as_micros() as u32);
+    }
+
+    /// Tells the program at once of what a decision that was made here has changed.
+    pub(super) fn tell(&mut self, owner: usize, class: ClassId) {
         let policy = self.policies[owner].as_ref();
         self.choices.publish_classes(policy, [class].into_iter());
         self.choices.publish_turn(owner, policy);

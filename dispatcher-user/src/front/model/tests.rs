@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dispatcher_common::choice::DispatchRecord;
+use dispatcher_common::choice::{DispatchRecord, further as place};
 use dispatcher_core::{
     cluster::Health,
     http::{Head, parse_head},
@@ -147,7 +147,7 @@ fn hits_are_counted_by_class_and_server() {
 fn further(model: &Model, path: &str, cookie: &str) -> Further {
     let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
     let client = "198.18.0.1:40000".parse().unwrap();
-    let flow = Flow { server: 1, class: 2, priority: 3 };
+    let flow = Flow { server: 1, class: 2, priority: 3, is_counted: false };
     match parse_head(text.as_bytes(), 1000) {
         Head::Complete(head) => model.further(0, client, &head, &flow),
         other => panic!("{other:?}"),
@@ -212,7 +212,7 @@ fn a_further_request_that_nobody_can_take_stays_and_counts() {
     assert_eq!((stays.server, stays.priority), (1, 3));
     assert_eq!(stays.class, model.services()[0].classes.classify(&head_of("/a")).0);
     assert_eq!(model.lock().by_server[1], Tally { dispatched: 1, ..Tally::default() });
-    let other = Flow { server: 1, class: 2, priority: 4 };
+    let other = Flow { server: 1, class: 2, priority: 4, is_counted: false };
     let unknown = model.further(9, "198.18.0.1:40000".parse().unwrap(), &head_of("/a"), &other);
     let expected = Onward { server: 1, class: 2, priority: 4, known: None };
     assert_eq!(unknown, Further::Dispatched(expected));
@@ -271,11 +271,41 @@ fn a_further_request_may_raise_its_flow_or_be_refused_below_the_gate() {
 #[test]
 fn further_requests_of_the_program_admit_nobody() {
     let model = model();
-    let record = DispatchRecord { class: 1, priority: 3, further: 1, ..DispatchRecord::default() };
+    let further = place::ADDED;
+    let record = DispatchRecord { class: 1, priority: 3, further, ..DispatchRecord::default() };
     model.lock().choices.note_as_the_program(&record);
     model.share();
     assert_eq!(model.lock().by_class[1].dispatched, 1);
     assert_eq!(model.admission().tallies(0).of(3).admitted(), 0);
+}
+
+#[test]
+fn a_request_in_the_place_of_one_that_is_answered_adds_no_load() {
+    let model = model();
+    for (id, name) in ["server1", "server2"].into_iter().enumerate() {
+        model.set_entry(ServerId(id as u16), entry(id as u8 + 11));
+        model.accept(&report(name, 1), 1_000_000).unwrap();
+    }
+    let load = |server: usize| model.lock().cluster.servers()[server].load();
+    let home = usize::from(dispatch(&model, 0, "/a").unwrap().server);
+    let ask = |server: usize| {
+        let client = "198.18.0.1:40000".parse().unwrap();
+        let flow = Flow { server: server as u16, class: 2, priority: 3, is_counted: true };
+        assert!(matches!(model.further(0, client, &head_of("/a"), &flow), Further::Dispatched(_)));
+    };
+    let before = load(home);
+    ask(home);
+    assert!(load(home) <= before, "in the place of the one before");
+    let before = load(home);
+    ask(1 - home);
+    assert!(load(home) > before, "it comes from another server");
+    let class = DispatchRecord { priority: 3, server: home as u16, ..DispatchRecord::default() };
+    for (further, adds) in [(place::IN_PLACE, false), (place::ADDED, true)] {
+        let before = load(home);
+        model.lock().choices.note_as_the_program(&DispatchRecord { further, ..class });
+        model.share();
+        assert_eq!(load(home) > before, adds, "{further}");
+    }
 }
 
 #[test]

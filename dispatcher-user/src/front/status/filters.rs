@@ -33,6 +33,8 @@ struct FilterRow<'a> {
     request_age_ms: u64,
     /// From the latest request to the first ACK of response bytes.
     response_ms: Option<f64>,
+    /// What the client has acknowledged since the latest request.
+    response_bytes: u32,
     requests: u32,
     /// How often the connection went to another server.
     moves: u32,
@@ -93,6 +95,7 @@ impl Status {
             idle_ms: since_ms(filter.last_seen_ns),
             request_age_ms: since_ms(filter.request_ns),
             response_ms: (filter.response_ns != 0).then_some(response_ns as f64 / 1e6),
+            response_bytes: filter.last_ack.wrapping_sub(filter.request_ack),
             requests: filter.requests,
             moves: filter.moves,
             kept_busy: filter.kept_busy,

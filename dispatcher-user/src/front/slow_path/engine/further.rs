@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use dispatcher_common::{
     counter::ControlCounter,
     filter::{Filter, flag, opaque, state},
-    per_request::is_settled,
+    per_request::{is_counted, is_settled},
 };
 use dispatcher_core::http::{Course, Head as Parsed, parse_head};
 
@@ -67,10 +67,15 @@ impl Engine {
 
     /// What cannot be understood stays, for its server to answer.
     fn judge_further(&mut self, arrival: &Arrival, filter: &Filter, payload: &[u8], now: Now) -> Request {
-        let flow = Flow { server: filter.server, class: filter.class, priority: filter.priority };
+        let flow = Flow {
+            server: filter.server,
+            class: filter.class,
+            priority: filter.priority,
+            is_counted: is_counted(filter, now.ns),
+        };
         let head_limit = self.shared.head_limit;
         let Parsed::Complete(head) = parse_head(payload, head_limit) else {
-            let Flow { server, class, priority } = flow;
+            let Flow { server, class, priority, .. } = flow;
             let stays = Onward { server, class, priority, known: None };
             let course = Course::read(payload, head_limit);
             return Request { judgement: Further::Dispatched(stays), course };
