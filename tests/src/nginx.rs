@@ -11,7 +11,8 @@ use crate::{
     site::{self, CachedSite},
 };
 
-/// Where servers listen besides port 80: for services with settings of their own.
+/// Where servers listen besides port 80: for services with settings of their own. A connection comes there with its first request
+/// or not at all, so that nginx may read at once what it accepts (`deferred`).
 pub const MORE_PORTS: [u16; 3] = [8001, 8002, 8003];
 
 /// What servers answer outside /bytes/.
@@ -104,7 +105,7 @@ fn text(name: &str, run_dir: &Path, workers: usize, content: Content, more: &str
     let (answer, cache) = answer(name, run_dir, content);
     let content = run_dir.join("content");
     let content = content.display();
-    let more_ports = MORE_PORTS.map(|port| format!("listen {port} backlog=4096;")).join(" ");
+    let more_ports = MORE_PORTS.map(|port| format!("listen {port} backlog=4096 deferred;")).join(" ");
     format!(
         r#"# Written by the rig.
 daemon off;

@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use dispatcher_common::{
     counter::BackCounter,
-    per_request::{self, is_after},
+    per_request::is_after,
     server::phase,
     settings::BackSettings,
     ticket::{KIND_MOVE, Ticket, TicketWords},
@@ -68,17 +68,21 @@ impl Further<'_> {
                 _ => Way::Leave(Verdict::Drop(BackCounter::NoTicketDropped)),
             };
         };
-        let seen = socket.look(self.settings);
-        let begins = seen.is_some_and(|seen| self.begin(flow, &socket, &seen));
+        if self.is_move() && self.begin(flow, &socket) {
+            drop(socket);
+            return self.retire(skb);
+        }
+        let rcv_nxt = socket.rcv_nxt();
         drop(socket);
-        if begins { self.retire(skb) } else { self.stay(skb, flow, seen.map(|seen| seen.rcv_nxt)) }
+        self.stay(skb, flow, rcv_nxt)
     }
 
-    /// Claims the connection for the release, if it is free and its socket can be ended at once. The software may write between the look and the claim: what it writes
-    /// before is seen by a second look, what it writes after by `back_out`.
+    /// Claims the connection for the release, if it is free and its socket can be ended at once. The software may write between
+    /// the look and the claim: what it writes before is seen by a second look, what it writes after by `back_out`.
     #[inline(always)]
-    fn begin(&self, flow: Flow, socket: &Socket, seen: &per_request::Socket) -> bool {
-        let is_free = self.is_move() && flow.is_free(seen, self.ticket.number, self.segment);
+    fn begin(&self, flow: Flow, socket: &Socket) -> bool {
+        let Some(seen) = socket.look(self.settings) else { return false };
+        let is_free = flow.is_free(&seen, self.ticket.number, self.segment);
         if !is_free || socket.is_owned(self.settings) || !flow.claim(self.segment) {
             return false;
         }
