@@ -22,12 +22,11 @@ pub(super) struct Request {
     pub close: bool,
 }
 
-/// A connection to the service; all its answers come from one server.
+/// A connection to the service; each of its answers may come from another server.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: BufReader<TcpStream>,
     host: String,
-    server: Option<String>,
 }
 
 impl Connection {
@@ -35,7 +34,7 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).context("cannot connect")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), host: address.to_string(), server: None })
+        Ok(Self { stream: BufReader::new(stream), host: address.to_string() })
     }
 
     /// Sends a request, reads the answer and checks it; gives the name of the server.
@@ -46,9 +45,6 @@ impl Connection {
         let Some(server) = head.server.filter(|name| servers.contains(name)) else {
             bail!("X-Server does not name a server");
         };
-        if let Some(before) = self.server.replace(server.clone()) {
-            ensure!(before == server, "the connection went from {before} to {server}");
-        }
         check_body(request, &server, &body)?;
         Ok(server)
     }

@@ -11,20 +11,24 @@ use super::traffic::Tally;
 
 /// Counters of a normal life, in the order of a request's way, with what to call them. What else has counted is a
 /// drop, a refusal or an exception, and is listed by its reason.
-const FRONT: [(&str, &str); 8] = [
+const FRONT: [(&str, &str); 12] = [
     ("syn_answered", "handshakes answered with a cookie"),
     ("handshake_completed", "handshakes completed"),
     ("request_first", "first segments given to the slow path"),
     ("request_later", "further segments of pending flows"),
     ("collecting_started", "heads that spanned segments"),
     ("request_dispatched", "requests sent to a server with a ticket"),
+    ("request_quick", "requests sent to a server by the class cache"),
+    ("further_stayed", "further requests that stayed at their server"),
+    ("further_moving", "further requests for another server"),
+    ("move_released", "connections that went to another server"),
     ("forwarded", "packets of known flows forwarded"),
     ("report_accepted", "reports of the servers"),
 ];
 const SERVERS: [(&str, &str); 4] = [
     ("handoff_accepted", "hand-offs: tickets turned into connections"),
     ("segment_passed", "packets of connections handed off"),
-    ("later_request", "further requests on kept connections"),
+    ("request_booked", "further requests on kept connections"),
     ("response_started", "responses begun"),
 ];
 /// Not worth a line: everyday traffic beside the service, and bookkeeping.

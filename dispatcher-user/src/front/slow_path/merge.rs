@@ -4,7 +4,7 @@
 
 use dispatcher_common::{
     filter::{Filter, FlowKey, flag, state},
-    per_request::is_after,
+    per_request::{is_after, is_settled},
 };
 
 use super::engine::Filters;
@@ -21,7 +21,7 @@ pub(super) struct Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failed;
 
-/// Writes a filter. `None` if it is not the same connection's any more, or somebody else has dealt with it.
+/// Writes a filter. `None` if it is not the same connection's any more, or somebody else has dealt with it, or may at any moment.
 pub(super) fn write(
     filters: &dyn Filters,
     key: FlowKey,
@@ -29,12 +29,21 @@ pub(super) fn write(
     after: &Filter,
 ) -> Result<Option<Settled>, Failed> {
     let latest = filters.lookup(&key).map_err(|_| Failed)?;
-    let Some(latest) = latest.filter(|latest| is_same_step(before, latest)) else { return Ok(None) };
+    let Some(latest) = latest.filter(|latest| is_same_step(before, latest) && !may_leave(latest)) else {
+        return Ok(None);
+    };
     let merged = merge(before, after, &latest);
     if filters.update_batch(&[key], &[merged]) > 0 {
         return Err(Failed);
     }
     Ok(Some(Settled { key, before: latest, after: merged }))
+}
+
+/// Whether the program may take a release for the flow between look-up and update, which the update would undo for good: the
+/// request is with its new server then, and nobody repeats it. What is not written, a request behind it, makes the flow opaque at
+/// worst. While the slow path has a request, the program knows, and has the request that is released repeated.
+fn may_leave(latest: &Filter) -> bool {
+    latest.flags & (flag::MOVING | flag::ASKED) == flag::MOVING && !is_settled(latest)
 }
 
 /// Whether a filter is of the same connection, and nobody has dealt with the request that it waits for.
@@ -139,6 +148,15 @@ mod tests {
         let latest = Filter { packets: 15, bytes: 100, ..before };
         let merged = merge(&before, &after, &latest);
         assert_eq!((merged.packets, merged.bytes), (17, 170));
+    }
+
+    #[test]
+    fn nothing_is_written_while_a_release_may_come() {
+        let moving = |flags| Filter { flags: flag::FURTHER | flag::MOVING | flags, ..filter() };
+        assert!(may_leave(&moving(flag::FOLLOWED)) && may_leave(&moving(0)));
+        assert!(!may_leave(&moving(flag::ASKED)), "the program drops what is released meanwhile");
+        assert!(!may_leave(&moving(flag::FOLLOWED | flag::RESPONDED)), "its server has kept it");
+        assert!(!may_leave(&Filter { flags: flag::FURTHER | flag::FOLLOWED, ..filter() }), "books");
     }
 
     #[test]
