@@ -37,7 +37,9 @@ pub(crate) fn acknowledged(rig: &Rig, client: SocketAddr, bytes: u64) {
 fn shown(rig: &Rig, client: SocketAddr, field: &str) -> u64 {
     let rows = rig.rows("front", &["show", "filters", "--limit", "100000"]).unwrap();
     let is_it = |row: &&Value| row["client"] == client.ip().to_string() && row["port"] == client.port();
-    let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("no filter of {client}"));
+    // Of another service there may be an old one.
+    let latest = rows.iter().filter(is_it).min_by_key(|row| row["idle_ms"].as_u64());
+    let row = latest.unwrap_or_else(|| panic!("no filter of {client}"));
     row[field].as_u64().unwrap_or_else(|| panic!("there is no {field} in {row}"))
 }
 
