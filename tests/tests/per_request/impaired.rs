@@ -21,8 +21,8 @@ const SEED: u64 = 5;
 const CLIENTS: usize = 32;
 const TIME: Duration = Duration::from_secs(15);
 
-/// For a response. TCP doubles its time-out with every loss in a row, and 200 ms are its least.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For a response. TCP doubles its time-out with every loss in a row, and 200 ms are its least: eight in a row make 51 s.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Files, small ones more often.
 const FILES: [&str; 6] = ["4", "4", "1k", "1k", "8k", "64k"];
