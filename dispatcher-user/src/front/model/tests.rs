@@ -230,8 +230,8 @@ fn requests_without_a_decision_count_in_their_server_s_load() {
     assert_eq!((load() - before) * 2, two * 3);
 }
 
-#[test]
-fn a_further_request_may_raise_its_flow_or_be_refused_below_the_gate() {
+/// A service that is overloaded from two connections on, with a server that reports.
+fn model_for_two() -> Model {
     let text = r#"
         secret = "0123456789abcdef"
         interface = "eth0"
@@ -248,6 +248,12 @@ fn a_further_request_may_raise_its_flow_or_be_refused_below_the_gate() {
     let model = model_of(&FrontConfig::parse(text, "front.toml").unwrap());
     model.set_entry(ServerId(0), entry(11));
     model.accept(&report("server1", 1), 1_000_000).unwrap();
+    model
+}
+
+#[test]
+fn a_further_request_may_raise_its_flow_or_be_refused_below_the_gate() {
+    let model = model_for_two();
     model.members().add(0, "198.18.0.0/24 * plan=gold 6".parse().unwrap()).unwrap();
     model.members().add(0, "198.18.0.0/24 * plan=iron 2".parse().unwrap()).unwrap();
     let with = |plan| further(&model, "/a", plan);
@@ -342,22 +348,7 @@ fn only_servers_that_may_be_chosen_are_published() {
 
 #[test]
 fn an_overloaded_service_lets_in_who_is_better_than_the_lowest() {
-    let text = r#"
-        secret = "0123456789abcdef"
-        interface = "eth0"
-        [[server]]
-        name = "server1"
-        address = "198.18.0.11"
-        [[service]]
-        name = "web"
-        vip = ["198.18.0.100"]
-        port = 80
-        [service.admission]
-        connection_limit = 2
-    "#;
-    let model = model_of(&FrontConfig::parse(text, "front.toml").unwrap());
-    model.set_entry(ServerId(0), entry(11));
-    model.accept(&report("server1", 1), 1_000_000).unwrap();
+    let model = model_for_two();
     let first = dispatch(&model, 0, "/a").unwrap();
     assert_eq!(dispatch(&model, 0, "/a").unwrap().evict_below, None);
     assert!(matches!(judge(&model, 0, "/a"), Judgement::Refused(_)), "equals do not make room");
