@@ -37,6 +37,9 @@ const DETOUR: &str = "detour";
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_TCX_EGRESS: u32 = 47;
 
+/// Where an IPv6 packet in its Ethernet frame says what it carries.
+const NEXT_HEADER: u32 = 20;
+
 /// Of packets that come back from the detour, which are not drawn again.
 const MARK: u32 = 0x1de7;
 
@@ -172,18 +175,22 @@ fn index(interface: &str) -> Result<u32> {
     Ok(index)
 }
 
-/// Sends `share` of the IP packets that have not been there to the detour.
+/// Sends `share` of the IP packets that have not been there to the detour. Not those of ICMPv6, by which IPv6 finds neighbours: of
+/// a lost one the kernel knows after a second, which a client takes for the round-trip time, and waits three for what is lost next.
 #[rustfmt::skip]
-fn program(detour: u32, share: f64) -> [u64; 14] {
+fn program(detour: u32, share: f64) -> [u64; 17] {
     let op = instruction;
     let limit = (share * f64::from(u32::MAX)) as u32;
     let protocol = |number: i32| u32::from((number as u16).to_be());
     [
+        op(0xbf, 6, 1, 0, 0),                                  // r6 = skb
         op(0x61, 2, 1, 8, 0),                                  // r2 = skb->mark
-        op(0x15, 2, 0, 10, MARK),                              // if r2 == MARK goto pass
+        op(0x15, 2, 0, 12, MARK),                              // if r2 == MARK goto pass
         op(0x61, 2, 1, 16, 0),                                 // r2 = skb->protocol
-        op(0x15, 2, 0, 1, protocol(libc::ETH_P_IP)),           // if r2 == IPv4 goto draw
-        op(0x55, 2, 0, 7, protocol(libc::ETH_P_IPV6)),         // if r2 != IPv6 goto pass
+        op(0x15, 2, 0, 3, protocol(libc::ETH_P_IP)),           // if r2 == IPv4 goto draw
+        op(0x55, 2, 0, 9, protocol(libc::ETH_P_IPV6)),         // if r2 != IPv6 goto pass
+        op(0x30, 0, 0, 0, NEXT_HEADER),                        // r0 = byte of the packet
+        op(0x15, 0, 0, 7, libc::IPPROTO_ICMPV6 as u32),        // if r0 == ICMPv6 goto pass
         op(0x85, 0, 0, 0, 7),                                  // draw: r0 = random
         op(0xb4, 1, 0, 0, limit),                              // w1 = limit
         op(0x2e, 0, 1, 4, 0),                                  // if w0 > w1 goto pass
