@@ -2,7 +2,7 @@
 
 /// Version of every type in this crate that lives in a pinned map or on the wire between hosts of a cluster. A loader refuses
 /// to re-use pinned maps of another version.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Servers of one front-end. An array map is indexed by it, 16 bytes each.
 pub const MAX_SERVERS: usize = 256;

@@ -1,5 +1,7 @@
 //! Servers: where the front-end sends to, and what a server's own program keeps of the flows it was handed.
 
+use crate::path_state::PathState;
+
 /// The link-layer addresses of packets to a server: the twelve bytes that a known flow's segment gets.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +120,8 @@ pub struct ServerFlow {
     pub arrived: u8,
     /// Number of the request whose response's head comes next.
     pub answered: u8,
-    pub reserved: u8,
+    /// Of the path to the client, as the server before has told it; once the connection is released, as this one tells it.
+    pub path: PathState,
     /// Classes of the requests under way, by number modulo [`CLASSES_REMEMBERED`].
     pub classes: [u16; CLASSES_REMEMBERED],
     /// Sequence numbers of earlier hand-offs of this connection to this server, latest first: a late copy of one is known.

@@ -46,6 +46,9 @@ pub struct BackSettings {
     pub out_of_order_queue_offset: u32,
     /// Offset of `sk_lock.owned` in `struct sock`.
     pub owned_offset: u32,
+    /// Offset of `lsndtime` in `struct tcp_sock`, and of `icsk_rto` in `struct inet_connection_sock`, which begins it.
+    pub last_sent_offset: u32,
+    pub time_out_offset: u32,
 }
 
-const _: () = assert!(size_of::<BackSettings>() == 48);
+const _: () = assert!(size_of::<BackSettings>() == 56);

@@ -1,14 +1,16 @@
 //! The ticket: our TCP option on the first segment of a request, from the front-end to a server (RFC 6994 experimental option).
 //!
 //! Layout, 16 bytes: kind 253, length 16, experiment id (2); version and kind of ticket (4+4 bits), SYN options (8), priority,
-//! timestamps, epoch (3+1+4), tag bits 39..32; followed (1), class (15), number (8), server (8); tag bits 31..0. The tag is a
-//! truncated SipHash over all other fields, the tuple, and the segment's sequence and acknowledgement numbers.
+//! timestamps, epoch (3+1+4), tag bits 39..32; followed (1), class (15), number (8), server (8); tag bits 31..0. A hand-off has
+//! the state of the path in the server's place, a released request in the number's. The tag is a truncated SipHash over all
+//! other fields, the tuple, and the segment's sequence and acknowledgement numbers.
 //!
 //! Three kinds go from a front-end to a server, one comes back: see [`crate::per_request`].
 
 use crate::{
     epoch::Epoch,
     limits::{MAX_CLASSES, MAX_SERVERS, TICKET_LEN},
+    path_state::PathState,
     siphash::{SipKey, hash},
     syn_options::SynOptions,
     tuple::Tuple,
@@ -21,7 +23,7 @@ pub const OPTION_KIND: u8 = 253;
 pub const EXPERIMENT_ID: u16 = 0xd15b;
 
 /// Format of this file; another version is refused.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// First four bytes of every ticket as one word, as it lies in a packet.
 pub const PREFIX: u32 = u32::from_be_bytes([OPTION_KIND, TICKET_LEN as u8, 0xd1, 0x5b]).to_be();
@@ -58,12 +60,15 @@ pub struct Ticket {
     pub timestamps: bool,
     /// Whether the front-end follows the connection from request to request, so that the server has to follow its responses.
     pub followed: bool,
-    /// Number of the request in its connection from 0 on, modulo 256.
+    /// Number of the request in its connection from 0 on, modulo 256. A front-end knows it of what comes back: 0 in
+    /// [`KIND_RELEASED`].
     pub number: u8,
     /// Below [`MAX_CLASSES`].
     pub class: u16,
-    /// Index of the server that the ticket is for.
+    /// Index of the server that is to answer. Whoever gets a connection knows: 0 in [`KIND_HAND_OFF`].
     pub server: u16,
+    /// Of the path to the client, in [`KIND_HAND_OFF`] and [`KIND_RELEASED`].
+    pub path: PathState,
 }
 
 /// Where a ticket is good: it is bound to one segment of one connection.
@@ -140,15 +145,23 @@ impl Ticket {
     pub fn read(words: &TicketWords) -> Self {
         let [first, second, third, _] = u32::from_be(words[1]).to_be_bytes();
         let body = u32::from_be(words[2]);
+        let kind = first & 0xf;
+        let (third_byte, fourth_byte) = ((body >> 8) as u8, body as u8);
+        let (number, server, path) = match kind {
+            KIND_HAND_OFF => (third_byte, 0, fourth_byte),
+            KIND_RELEASED => (0, fourth_byte, third_byte),
+            _ => (third_byte, fourth_byte, 0),
+        };
         Self {
-            kind: first & 0xf,
+            kind,
             options: SynOptions(second),
             priority: third >> 5,
             timestamps: third & TIMESTAMPS_BIT != 0,
             followed: body & FOLLOWED_BIT != 0,
-            number: (body >> 8) as u8,
+            number,
             class: (body >> 16) as u16 & CLASS_MASK,
-            server: body as u16 & 0xff,
+            server: server as u16,
+            path: PathState(path),
         }
     }
 
@@ -165,7 +178,12 @@ impl Ticket {
     fn body(&self) -> u32 {
         let followed = if self.followed { FOLLOWED_BIT } else { 0 };
         let class = (self.class & CLASS_MASK) as u32;
-        (followed | class << 16 | (self.number as u32) << 8 | self.server as u32 & 0xff).to_be()
+        let (third, fourth) = match self.kind {
+            KIND_HAND_OFF => (self.number, self.path.0),
+            KIND_RELEASED => (self.path.0, self.server as u8),
+            _ => (self.number, self.server as u8),
+        };
+        (followed | class << 16 | (third as u32) << 8 | fourth as u32).to_be()
     }
 }
 
@@ -196,17 +214,21 @@ mod tests {
 
     fn ticket() -> impl Strategy<Value = Ticket> {
         let flags = (any::<bool>(), any::<bool>());
-        let numbers = (any::<u8>(), 0..MAX_CLASSES as u16, 0..MAX_SERVERS as u16);
+        let numbers = (any::<u8>(), 0..MAX_CLASSES as u16, 0..MAX_SERVERS as u16, any::<u8>());
         (KIND_HAND_OFF..=KIND_RELEASED, any::<u8>(), 0_u8..=7, flags, numbers).prop_map(
-            |(kind, options, priority, (timestamps, followed), (number, class, server))| Ticket {
-                kind,
-                options: SynOptions(options),
-                priority,
-                timestamps,
-                followed,
-                number,
-                class,
-                server,
+            |(kind, options, priority, (timestamps, followed), (number, class, server, path))| {
+                let tells_path = matches!(kind, KIND_HAND_OFF | KIND_RELEASED);
+                Ticket {
+                    kind,
+                    options: SynOptions(options),
+                    priority,
+                    timestamps,
+                    followed,
+                    number: if kind == KIND_RELEASED { 0 } else { number },
+                    class,
+                    server: if kind == KIND_HAND_OFF { 0 } else { server },
+                    path: if tells_path { PathState(path) } else { PathState::UNKNOWN },
+                }
             },
         )
     }
@@ -262,7 +284,7 @@ mod tests {
     #[test]
     fn the_option_starts_with_kind_length_and_experiment_id() {
         let ticket = Ticket {
-            kind: KIND_HAND_OFF,
+            kind: KIND_MOVE,
             options: SynOptions(0xab),
             priority: 5,
             timestamps: true,
@@ -270,10 +292,16 @@ mod tests {
             number: 3,
             class: 0x0102,
             server: 4,
+            path: PathState(0x25),
         };
-        let words = ticket.seal(&KEY, &Segment { tuple: &TUPLE, seq: 1, ack: 2 }, Epoch(0x17));
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        assert_eq!(bytes[..7], [253, 16, 0xd1, 0x5b, 0x21, 0xab, 0b1011_0111]);
-        assert_eq!(bytes[8..12], [0x81, 2, 3, 4]);
+        let bytes = |kind| {
+            let words =
+                Ticket { kind, ..ticket }.seal(&KEY, &Segment { tuple: &TUPLE, seq: 1, ack: 2 }, Epoch(0x17));
+            words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>()
+        };
+        assert_eq!(bytes(KIND_MOVE)[..7], [253, 16, 0xd1, 0x5b, 0x33, 0xab, 0b1011_0111]);
+        assert_eq!(bytes(KIND_MOVE)[8..12], [0x81, 2, 3, 4]);
+        assert_eq!(bytes(KIND_HAND_OFF)[8..12], [0x81, 2, 3, 0x25]);
+        assert_eq!(bytes(KIND_RELEASED)[8..12], [0x81, 2, 0x25, 4]);
     }
 }

@@ -44,8 +44,22 @@ impl TcpOptions {
     #[inline(always)]
     #[must_use]
     pub fn has_timestamps(frame: Frame, packet: &Packet) -> bool {
-        let alone = packet.header_len == TCP_LEN + 12 && packet.first_option(frame) == Some(TIMESTAMPS_FIRST);
-        alone || Self::parse(frame, packet).timestamp_be().is_some()
+        Self::is_alone(frame, packet) || Self::parse(frame, packet).timestamp_be().is_some()
+    }
+
+    /// `TSecr` of a well-formed packet whose timestamps are first and alone, in host byte order.
+    #[inline(always)]
+    #[must_use]
+    pub fn echo_alone(frame: Frame, packet: &Packet) -> Option<u32> {
+        if !Self::is_alone(frame, packet) {
+            return None;
+        }
+        frame.read(packet.tcp_offset() + TCP_LEN + 8).map(u32::from_be)
+    }
+
+    #[inline(always)]
+    fn is_alone(frame: Frame, packet: &Packet) -> bool {
+        packet.header_len == TCP_LEN + 12 && packet.first_option(frame) == Some(TIMESTAMPS_FIRST)
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@
 use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
 use dispatcher_common::{
     counter::BackCounter,
+    path_state::PathState,
     per_request,
     server::{CLASSES_REMEMBERED, ServerFlow, framing, phase},
     ticket::Ticket,
@@ -60,6 +61,13 @@ impl Flow {
         per_request::is_release(unsafe { &*self.0 }, segment.seq, segment.ack)
     }
 
+    /// What is told of the path to the client when the flow is released.
+    #[inline(always)]
+    pub(super) fn path(self) -> PathState {
+        // SAFETY: a map value; the field stands still while the phase says that it matters.
+        unsafe { (*self.0).path }
+    }
+
     /// Where the request begins for which the flow was to be released, the latest time.
     #[inline(always)]
     pub(super) fn release_seq(self) -> u32 {
@@ -76,9 +84,12 @@ impl Flow {
 
     /// Begins the release for a segment's request, unless another phase has come.
     #[inline(always)]
-    pub(super) fn claim(self, segment: &Segment) -> bool {
-        // SAFETY: a map value; nobody reads the field before the phase changes.
-        unsafe { (*self.0).release_seq = segment.seq };
+    pub(super) fn claim(self, segment: &Segment, path: PathState) -> bool {
+        // SAFETY: a map value; nobody reads the fields before the phase changes.
+        unsafe {
+            (*self.0).release_seq = segment.seq;
+            (*self.0).path = path;
+        }
         self.note_seen();
         self.advance(phase::ANSWERED, phase::RETIRING)
     }
@@ -270,7 +281,7 @@ fn insert(segment: &Segment, ticket: &Ticket, is_head: bool, earlier: [u32; 4]) 
         framing: if ticket.followed { framing::HEAD } else { framing::OFF },
         arrived: ticket.number.wrapping_add(1),
         answered: ticket.number,
-        reserved: 0,
+        path: ticket.path,
         classes: [ticket.class; CLASSES_REMEMBERED],
         earlier,
     };

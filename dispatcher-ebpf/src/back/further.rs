@@ -83,7 +83,10 @@ impl Further<'_> {
     fn begin(&self, flow: Flow, socket: &Socket) -> bool {
         let Some(seen) = socket.look(self.settings) else { return false };
         let is_free = flow.is_free(&seen, self.ticket.number, self.segment);
-        if !is_free || socket.is_owned(self.settings) || !flow.claim(self.segment) {
+        if !is_free || socket.is_owned(self.settings) {
+            return false;
+        }
+        if !flow.claim(self.segment, socket.path_state(self.settings)) {
             return false;
         }
         if socket.write_seq(self.settings) == Some(seen.write_seq) {
@@ -132,7 +135,7 @@ impl Further<'_> {
     #[inline(always)]
     fn release(&self, skb: *mut __sk_buff, flow: Flow) -> Way {
         flow.note_seen();
-        Way::Leave(release(skb, self))
+        Way::Leave(release(skb, self, flow.path()))
     }
 
     /// The request is answered here. What the socket has had before is no request.

@@ -99,7 +99,10 @@ fn attributes(skb: *mut __sk_buff, segment: &Segment, ticket: &Ticket) -> Attrib
     let mss = ticket.options.mss();
     Attributes {
         rcv_tsval: timestamps.as_ref().map_or(0, |found| found.value),
-        rcv_tsecr: timestamps.as_ref().map_or(0, |found| found.echo),
+        // The kernel sets its clock to this, and takes for the round-trip time how much that is later than the segment's.
+        rcv_tsecr: timestamps
+            .as_ref()
+            .map_or(0, |found| found.echo.wrapping_add(ticket.path.round_trip_ms())),
         mss: if segment.ipv6 && mss < LEAST_MSS_IPV6 { LEAST_MSS_IPV6 } else { mss },
         rcv_wscale: if scale.is_some() { WINDOW_SCALE } else { 0 },
         snd_wscale: scale.unwrap_or(0),

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use dispatcher_common::{
     counter::BackCounter,
     limits::TICKET_LEN,
+    path_state::PathState,
     ticket::{self, KIND_RELEASED, Ticket, TicketWords},
 };
 
@@ -19,12 +20,12 @@ use super::{
     verdict::Verdict,
 };
 
-/// Sends the request back, released.
+/// Sends the request back, released, with what is known of the path to the client.
 #[inline(always)]
-pub(super) fn release(skb: *mut __sk_buff, further: &Further<'_>) -> Verdict {
+pub(super) fn release(skb: *mut __sk_buff, further: &Further<'_>, path: PathState) -> Verdict {
     let Further { segment, ticket, words, settings, .. } = further;
     let place = ticket::Segment { tuple: &segment.tuple, seq: segment.seq, ack: segment.ack };
-    let released = Ticket { kind: KIND_RELEASED, ..**ticket };
+    let released = Ticket { kind: KIND_RELEASED, path, ..**ticket };
     let sealed = released.seal(&settings.ticket_key, &place, now(settings));
     replace(skb, segment.tcp_offset, words, &sealed);
     to_sender(skb, BackCounter::MoveReleased)

@@ -263,8 +263,9 @@ fn tuple(network: &Network, sender: Sender, source_be: u16, destination_be: u16)
     }
 }
 
+/// The service that a tuple is of.
 #[inline(always)]
-fn find_service(tuple: &Tuple) -> Option<u16> {
+pub(super) fn find_service(tuple: &Tuple) -> Option<u16> {
     let key = ServiceKey::new(tuple.vip, tuple.port_be);
     // SAFETY: entries change only when the agent starts; a torn read gives an id that no flow has.
     unsafe { SERVICES.get(key) }.map(|entry| entry.id)

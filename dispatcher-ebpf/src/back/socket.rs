@@ -5,13 +5,13 @@ use aya_ebpf::{
     helpers::{
         bpf_probe_read_kernel,
         generated::{
-            bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock, bpf_skc_to_tcp_timewait_sock,
-            bpf_tcp_sock,
+            bpf_jiffies64, bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock,
+            bpf_skc_to_tcp_timewait_sock, bpf_tcp_sock,
         },
     },
 };
 
-use dispatcher_common::{per_request, settings::BackSettings};
+use dispatcher_common::{path_state::PathState, per_request, settings::BackSettings};
 
 use super::segment::Segment;
 
@@ -19,6 +19,9 @@ use super::segment::Segment;
 const ESTABLISHED: u32 = 1;
 const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
+
+/// Segments, where the kernel begins (RFC 6928).
+const INITIAL_WINDOW: u32 = 10;
 
 /// Look up in the network namespace that the packet is in.
 const CURRENT_NETNS: u64 = -1_i64 as u64;
@@ -127,6 +130,37 @@ impl Socket {
         // SAFETY: as in `look`.
         let owned = self.as_tcp().and_then(|socket| unsafe { read::<u32>(socket, settings.owned_offset) });
         owned != Some(0)
+    }
+
+    /// What a live socket has learnt of the path to the client. The window of one that was idle for a while says nothing any more,
+    /// for the kernel as for us (RFC 5681 section 4.1).
+    #[inline(always)]
+    pub(super) fn path_state(&self, settings: &BackSettings) -> PathState {
+        // SAFETY: a helper call on the referenced socket.
+        let tcp = unsafe { bpf_tcp_sock(self.0) };
+        if tcp.is_null() {
+            return PathState::UNKNOWN;
+        }
+        // SAFETY: not null, and fields of the kernel's stable `struct bpf_tcp_sock`; the time is in eighths.
+        let (window, round_trip_us) = unsafe { ((*tcp).snd_cwnd, (*tcp).srtt_us >> 3) };
+        let is_recent = self.is_recent(settings);
+        PathState::new(
+            if is_recent || window < INITIAL_WINDOW { window } else { INITIAL_WINDOW },
+            round_trip_us,
+        )
+    }
+
+    /// Whether the socket has sent data within its retransmission time-out.
+    #[inline(always)]
+    fn is_recent(&self, settings: &BackSettings) -> bool {
+        let Some(socket) = self.as_tcp() else { return false };
+        // SAFETY: as in `look`; a helper without arguments. All are in jiffies.
+        unsafe {
+            let sent = read::<u32>(socket, settings.last_sent_offset);
+            let time_out = read::<u32>(socket, settings.time_out_offset);
+            let now = bpf_jiffies64() as u32;
+            matches!((sent, time_out), (Some(sent), Some(time_out)) if now.wrapping_sub(sent) <= time_out)
+        }
     }
 
     /// Where the next byte will be that the server's software writes, again.

@@ -1,7 +1,10 @@
-//! A server's TC object: program `back` on ingress, `back_out` on egress.
+//! A server's object: TC program `back` on ingress, `back_out` on egress, and `back_socket` for the events of sockets.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{classifier, sock_ops},
+    programs::{SockOpsContext, TcContext},
+};
 
 #[path = "../back/mod.rs"]
 mod back;
@@ -18,4 +21,10 @@ fn back(ctx: TcContext) -> i32 {
 #[classifier]
 fn back_out(ctx: TcContext) -> i32 {
     back::egress::run(&ctx)
+}
+
+/// Sockets of connections that another server had: they go on as fast as there.
+#[sock_ops]
+fn back_socket(ctx: SockOpsContext) -> u32 {
+    back::established::run(&ctx)
 }

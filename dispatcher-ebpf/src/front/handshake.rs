@@ -3,10 +3,12 @@
 use dispatcher_common::{
     cookie::{self, Check},
     epoch::Epoch,
+    path_state::{PathState, TICK_SHIFT},
     siphash::SipKey,
     syn_options::SynOptions,
     tuple::Tuple,
 };
+use dispatcher_ebpf::tcp_options::{TcpOptions, forget};
 
 use super::{clock, segment::Segment};
 
@@ -59,5 +61,20 @@ fn check_outlined(key: &SipKey, tuple: &Tuple, cookie: u32, isn: u32, epoch: u32
 /// nothing newer than what we sent. So its first `TSval` is never older than ours and passes the client's PAWS check.
 #[inline(always)]
 pub(super) fn timestamp() -> u32 {
-    (clock::now_ns() >> 20) as u32
+    (clock::now_ns() >> TICK_SHIFT) as u32
+}
+
+/// What the first request tells of the path to its client.
+///
+/// Forgotten as soon as found: else the verifier goes on with each of the steps on its own.
+#[inline(always)]
+pub(super) fn path(segment: &Segment<'_>) -> PathState {
+    let Segment { frame, packet, .. } = *segment;
+    match TcpOptions::echo_alone(frame, packet) {
+        Some(echo) => {
+            let PathState(steps) = PathState::of_handshake(timestamp(), echo);
+            PathState(forget(steps as u64, frame.len_bytes() as u64) as u8)
+        }
+        None => PathState::UNKNOWN,
+    }
 }

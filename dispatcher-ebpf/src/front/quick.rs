@@ -15,7 +15,7 @@ use dispatcher_ebpf::header::{ETHERNET_LEN, Ethernet, TCP_LEN, tcp_flag};
 use super::{
     admission,
     choice::{self, Chosen},
-    class_cache, clock, forward, kept,
+    class_cache, clock, forward, handshake, kept,
     maps::{self, Refused},
     segment::Segment,
     source, ticket,
@@ -108,7 +108,7 @@ fn fill(filter: &mut Filter, segment: &Segment<'_>) {
 #[inline(never)]
 fn send(segment: &Segment<'_>, key: &FlowKey, request: &Request) -> Verdict {
     let Request { filter, cached, chosen } = request;
-    let Some(frame) = ticket::add(segment, filter) else {
+    let Some(frame) = ticket::add(segment, filter, handshake::path(segment)) else {
         return Verdict::drop(FrontCounter::NoHeadroomDropped);
     };
     match maps::insert_filter(key, filter) {

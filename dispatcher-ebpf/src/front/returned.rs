@@ -84,7 +84,8 @@ fn released(segment: &Segment<'_>, filter: &mut Filter, words: &TicketWords, ser
 #[inline(always)]
 fn hand_off(segment: &Segment<'_>, filter: &Filter, old: &TicketWords) -> Option<()> {
     let mut new = MaybeUninit::uninit();
-    front_ticket::seal(segment, filter, Ticket::read(old).timestamps, &mut new);
+    let Ticket { timestamps, path, .. } = Ticket::read(old);
+    front_ticket::seal(segment, filter, timestamps, path, &mut new);
     // SAFETY: `seal` has written it.
     replace(segment, old, unsafe { new.assume_init_ref() })
 }

@@ -8,6 +8,7 @@ use dispatcher_common::{
     counter::FrontCounter,
     filter::{Filter, flag},
     limits::{MAX_OPTIONS_BESIDE_TICKET, TICKET_LEN},
+    path_state::PathState,
     slow_path::kind,
     syn_options::SynOptions,
     ticket::{self, KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, Ticket, TicketWords},
@@ -39,7 +40,7 @@ pub(super) fn repeat(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
 /// Sends a flow's latest request, which has room for its ticket, to the server that has the connection.
 #[inline(never)]
 pub(super) fn send(segment: &Segment<'_>, filter: &Filter, counter: FrontCounter) -> Verdict {
-    match add(segment, filter) {
+    match add(segment, filter, PathState::UNKNOWN) {
         Some(frame) => forward::to_server(frame, segment.settings, filter.server, counter),
         None => Verdict::drop(FrontCounter::NoHeadroomDropped),
     }
@@ -47,10 +48,10 @@ pub(super) fn send(segment: &Segment<'_>, filter: &Filter, counter: FrontCounter
 
 /// Adds the ticket of a flow's latest request to a segment that has room for it.
 #[inline(always)]
-pub(super) fn add(segment: &Segment<'_>, filter: &Filter) -> Option<Frame> {
+pub(super) fn add(segment: &Segment<'_>, filter: &Filter, path: PathState) -> Option<Frame> {
     let timestamps = TcpOptions::has_timestamps(segment.frame, segment.packet);
     let mut words = MaybeUninit::uninit();
-    seal(segment, filter, timestamps, &mut words);
+    seal(segment, filter, timestamps, path, &mut words);
     // SAFETY: `seal` has written it.
     insert(segment, unsafe { words.assume_init() })
 }
@@ -61,6 +62,7 @@ pub(super) fn seal(
     segment: &Segment<'_>,
     filter: &Filter,
     timestamps: bool,
+    path: PathState,
     words: &mut MaybeUninit<TicketWords>,
 ) {
     let packet = segment.packet;
@@ -80,6 +82,7 @@ pub(super) fn seal(
         number: filter.number,
         class: filter.class,
         server,
+        path,
     };
     let place = ticket::Segment { tuple: &packet.tuple, seq: packet.seq, ack: packet.ack };
     words.write(ticket.seal(&segment.settings.ticket_key, &place, now));

@@ -1,4 +1,4 @@
-//! The server's TC programs in the kernel: linked to the running kernel's hand-off function and structure offsets, loaded,
+//! The server's programs in the kernel: linked to the running kernel's hand-off function and structure offsets, loaded,
 //! attached. Keeps what an agent before this one left.
 
 use std::net::IpAddr;
@@ -40,6 +40,8 @@ pub(super) struct Offsets {
     copied_seq: u32,
     out_of_order_queue: u32,
     owned: u32,
+    last_sent: u32,
+    time_out: u32,
 }
 
 /// The maps that other parts of the agent own.
@@ -62,6 +64,8 @@ impl Offsets {
             copied_seq: types.require("tcp_sock", "copied_seq")?,
             out_of_order_queue: types.require("tcp_sock", "out_of_order_queue")?,
             owned: types.require("sock", "sk_lock.owned")?,
+            last_sent: types.require("tcp_sock", "lsndtime")?,
+            time_out: types.require("inet_connection_sock", "icsk_rto")?,
         })
     }
 
@@ -74,6 +78,8 @@ impl Offsets {
             copied_seq_offset: self.copied_seq,
             out_of_order_queue_offset: self.out_of_order_queue,
             owned_offset: self.owned,
+            last_sent_offset: self.last_sent,
+            time_out_offset: self.time_out,
             ..settings
         }
     }
@@ -85,7 +91,8 @@ impl Program {
         let types = KernelTypes::read()?;
         let linked = kfunc::link(objects::BACK, types.function_id(kfunc::FUNCTION))?;
         let offsets = Offsets::find(&types)?;
-        let object = LoadedObject::load(&linked, &config.pin_path, &[], &["back", "back_out"])?;
+        let object =
+            LoadedObject::load(&linked, &config.pin_path, &[], &["back", "back_out", "back_socket"])?;
         Ok(Self { object, offsets })
     }
 
@@ -111,8 +118,15 @@ impl Program {
         })
     }
 
-    /// Attaches both programs. Egress first: a request that ingress takes in must not be answered unseen.
+    /// Attaches the programs. Egress before ingress: a request that ingress takes in must not be answered unseen. Without the one
+    /// for sockets everything works, only slower at first.
     pub(super) fn attach(&mut self, config: &BackConfig) -> Result<(), LoadError> {
+        if let Err(error) = self.object.attach_to_sockets("back_socket") {
+            tracing::warn!(
+                "{error}; until the agent is started again after that, connections that come from other servers begin with the \
+                 initial congestion window"
+            );
+        }
         self.object.attach("back_out", &config.interface, Hook::Egress)?;
         self.object.attach("back", &config.interface, Hook::Ingress)
     }

@@ -1,16 +1,20 @@
-//! Attaches XDP and TC programs to interfaces by links that are pinned, so that they outlive the process. A later process opens
-//! the pinned link and replaces its program in one step: packets meet the old program or the new, never none.
+//! Attaches XDP and TC programs to interfaces, and such for the events of sockets to a cgroup, by links that are pinned, so that they
+//! outlive the process. A later process opens the pinned link and replaces its program in one step: packets meet the old program
+//! or the new, never none.
 
 use std::{
     fs, io,
-    os::fd::BorrowedFd,
+    os::fd::{AsRawFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
 use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_attach_type};
 use thiserror::Error;
 
-use super::link::{Link, Target};
+use super::{
+    cgroup::{self, CgroupError},
+    link::{Link, Target},
+};
 
 /// Where in an interface's path a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl Hook {
             Self::Ingress => (bpf_attach_type::BPF_TCX_INGRESS, 0),
             Self::Egress => (bpf_attach_type::BPF_TCX_EGRESS, 0),
         };
-        Target { interface, attach_type: attach_type as u32, flags }
+        Target { object: interface, attach_type: attach_type as u32, flags }
     }
 }
 
@@ -90,6 +94,15 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
+    /// For the operator.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// For the operator: somebody else's program, or rights.
+    #[error(
+        "cannot attach to the sockets of the root cgroup: {0}; if a program is there that allows no other beside it, as \
+         `bpftool cgroup tree` tells, it has to go"
+    )]
+    SocketsRefused(#[source] io::Error),
     /// From the kernel, unexpected.
     #[error("cannot use link pin {}: {source}; stop the dispatcher there or remove it", .pin.display())]
     Pin {
@@ -118,21 +131,49 @@ pub fn attach(program: BorrowedFd<'_>, interface: &str, hook: Hook, links: &Path
     if let Some(rival) = hook.rival() {
         remove(&pin_of(rival)).map_err(pin_error)?;
     }
-    if take_over(program, index, &pin).map_err(pin_error)? {
+    let is_there = |link: &Link| Ok(link.interface()? == index);
+    if take_over(program, &pin, is_there).map_err(pin_error)? {
         return Ok(());
     }
     let link = Link::create(program, hook.target(index)).map_err(|error| refused(interface, hook, error))?;
     link.pin(&pin).map_err(pin_error)
 }
 
-/// Puts the program into a pinned link. False when there is no such link or its interface is gone; then the pin is, too.
-fn take_over(program: BorrowedFd<'_>, interface: u32, pin: &Path) -> io::Result<bool> {
+/// Name of the pin of a link to the sockets of a cgroup.
+const SOCKETS: &str = "sockets";
+
+/// Attaches a loaded program to the sockets of all processes, or takes over the link that an earlier process pinned in the
+/// directory `links`, as [`attach`] does.
+///
+/// # Errors
+/// When the hierarchy of cgroups is not mounted, or refuses the program.
+pub fn attach_to_sockets(program: BorrowedFd<'_>, links: &Path) -> Result<(), AttachError> {
+    let root = cgroup::open_root()?;
+    let pin = links.join(SOCKETS);
+    let pin_error = |source| AttachError::Pin { pin: pin.clone(), source };
+    fs::create_dir_all(links).map_err(pin_error)?;
+    if take_over(program, &pin, |_| Ok(true)).map_err(pin_error)? {
+        return Ok(());
+    }
+    // Descriptors of open files are never negative.
+    let object = root.as_raw_fd() as u32;
+    let attach_type = bpf_attach_type::BPF_CGROUP_SOCK_OPS as u32;
+    let link = Link::create(program, Target { object, attach_type, flags: 0 });
+    link.map_err(AttachError::SocketsRefused)?.pin(&pin).map_err(pin_error)
+}
+
+/// Puts the program into a pinned link. False when there is no such link or what it is attached to is gone; then the pin is, too.
+fn take_over(
+    program: BorrowedFd<'_>,
+    pin: &Path,
+    is_there: impl FnOnce(&Link) -> io::Result<bool>,
+) -> io::Result<bool> {
     let link = match Link::open(pin) {
         Ok(link) => link,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    if link.interface()? == interface && link.update(program).is_ok() {
+    if is_there(&link)? && link.update(program).is_ok() {
         return Ok(true);
     }
     detach(&link, pin)?;

@@ -20,8 +20,8 @@ pub(super) struct Link(OwnedFd);
 /// What a link is attached to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
-    /// Interface number; 0 when the interface is gone.
-    pub interface: u32,
+    /// Interface number, or descriptor of a cgroup.
+    pub object: u32,
     /// One of the kernel's `bpf_attach_type`.
     pub attach_type: u32,
     /// Further `XDP_FLAGS_…`.
@@ -33,7 +33,7 @@ impl Link {
     pub(super) fn create(program: BorrowedFd<'_>, target: Target) -> io::Result<Self> {
         let mut attr = empty();
         attr.link_create.__bindgen_anon_1.prog_fd = number(program.as_raw_fd());
-        attr.link_create.__bindgen_anon_2.target_ifindex = target.interface;
+        attr.link_create.__bindgen_anon_2.target_ifindex = target.object;
         attr.link_create.attach_type = target.attach_type;
         attr.link_create.flags = target.flags;
         descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr)

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod bpffs;
 pub mod btf;
+pub mod cgroup;
 pub mod clock;
 pub mod kfunc;
 mod link;

@@ -164,9 +164,23 @@ impl LoadedObject {
     /// When the interface does not take it.
     pub fn attach(&mut self, name: &'static str, interface: &str, hook: Hook) -> Result<(), LoadError> {
         let links = self.pins.links();
+        Ok(attach::attach(self.descriptor_of(name)?, interface, hook, &links)?)
+    }
+
+    /// Attaches a program to the events of all sockets, or puts it in place of an older one.
+    ///
+    /// # Errors
+    /// When the host's cgroups do not take it.
+    pub fn attach_to_sockets(&mut self, name: &'static str) -> Result<(), LoadError> {
+        let links = self.pins.links();
+        Ok(attach::attach_to_sockets(self.descriptor_of(name)?, &links)?)
+    }
+
+    /// A loaded program.
+    fn descriptor_of(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
         let program = self.ebpf.program(name).ok_or(LoadError::Lacking(name))?;
         let fd = program.fd().map_err(|source| LoadError::Program { name, source })?;
-        Ok(attach::attach(fd.as_fd(), interface, hook, &links)?)
+        Ok(fd.as_fd())
     }
 
     /// Detaches the programs and removes all pins.
@@ -197,6 +211,7 @@ fn load(object: &[u8], pins: &PinnedSet, programs: &[&'static str]) -> Result<Eb
         let verified = match ebpf.program_mut(name) {
             Some(Program::Xdp(program)) => program.load(),
             Some(Program::SchedClassifier(program)) => program.load(),
+            Some(Program::SockOps(program)) => program.load(),
             _ => return Err(LoadError::Lacking(name)),
         };
         verified.map_err(|source| {

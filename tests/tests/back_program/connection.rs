@@ -131,13 +131,14 @@ pub(crate) fn release(lab: &mut Lab, request: &Segment) {
     lab.expect(Counter::MoveBegun);
     lab.expect(Counter::RstPassed);
     lab.expect(Counter::MoveReleased);
-    lab.assert_sent_back(&released(request));
+    assert_released(lab, request);
 }
 
-/// The request with the ticket of a released one.
-pub(crate) fn released(request: &Segment) -> Segment {
-    let ticket = request.ticket.expect("a move ticket");
-    request.clone().ticket(Ticket { kind: KIND_RELEASED, ..ticket })
+/// Asserts that a request has come back with the ticket of a released one, which tells of the path what is remembered of it.
+pub(crate) fn assert_released(lab: &mut Lab, request: &Segment) {
+    let ticket = request.ticket.expect("a ticket");
+    let path = lab.flow().expect("the flow is remembered").path;
+    lab.assert_sent_back(&request.clone().ticket(Ticket { kind: KIND_RELEASED, path, ..ticket }));
 }
 
 /// A connection whose first request was answered here, and that was released for its second.

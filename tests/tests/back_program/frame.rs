@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use dispatcher_common::{
     checksum::sum_bytes,
     epoch::Epoch,
+    path_state::PathState,
     siphash::SipKey,
     syn_options::SynOptions,
     ticket::{self, KIND_HAND_OFF, Ticket},
@@ -58,6 +59,7 @@ pub(crate) fn ticket(class: u16) -> Ticket {
         number: 0,
         class,
         server: 0,
+        path: PathState::UNKNOWN,
     }
 }
 

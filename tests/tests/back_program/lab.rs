@@ -12,7 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{LinkOrder, SchedClassifier, TcAttachType, tc::TcAttachOptions},
+    programs::{CgroupAttachMode, LinkOrder, SchedClassifier, SockOps, TcAttachType, tc::TcAttachOptions},
 };
 use dispatcher_common::{
     counter::BackCounter as Counter,
@@ -22,7 +22,7 @@ use dispatcher_common::{
     settings::BackSettings,
 };
 use dispatcher_user::{
-    kernel::{btf::KernelTypes, clock, kfunc},
+    kernel::{btf::KernelTypes, cgroup, clock, kfunc},
     objects,
 };
 
@@ -292,6 +292,8 @@ fn load() -> Ebpf {
         copied_seq_offset: types.require("tcp_sock", "copied_seq").unwrap(),
         out_of_order_queue_offset: types.require("tcp_sock", "out_of_order_queue").unwrap(),
         owned_offset: types.require("sock", "sk_lock.owned").unwrap(),
+        last_sent_offset: types.require("tcp_sock", "lsndtime").unwrap(),
+        time_out_offset: types.require("inet_connection_sock", "icsk_rto").unwrap(),
     };
     let mut map: Array<_, BackSettings> = ebpf.map_mut("SETTINGS").unwrap().try_into().unwrap();
     map.set(0, settings, 0).unwrap();
@@ -301,5 +303,8 @@ fn load() -> Ebpf {
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
         program.attach_with_options("server", hook, order).unwrap();
     }
+    let program: &mut SockOps = ebpf.program_mut("back_socket").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    program.attach(cgroup::open_root().unwrap(), CgroupAttachMode::Single).unwrap();
     ebpf
 }

@@ -17,6 +17,7 @@ mod measured;
 mod moved;
 mod negotiated;
 mod passed;
+mod path;
 mod raw;
 mod retired;
 mod retiring;
@@ -36,6 +37,7 @@ fn every_counter_is_reached_by_a_scenario() {
         moved::SCENARIOS,
         negotiated::SCENARIOS,
         passed::SCENARIOS,
+        path::SCENARIOS,
         retired::SCENARIOS,
         retiring::SCENARIOS,
         returned::SCENARIOS,

@@ -15,8 +15,9 @@ use dispatcher_common::{
 
 use crate::{
     connection::{
-        CLASS, NEXT_ACK, NEXT_SEQ, REQUEST, RESPONSE, accept_request, assert_nobody, connect_and_release,
-        connect_followed, followed_hand_off, further, listen, receive, release, released, respond, segment,
+        CLASS, NEXT_ACK, NEXT_SEQ, REQUEST, RESPONSE, accept_request, assert_nobody, assert_released,
+        connect_and_release, connect_followed, followed_hand_off, further, listen, receive, release, respond,
+        segment,
     },
     frame::{ACKNOWLEDGED, RST, SEQ, Segment},
     lab::Lab,
@@ -123,7 +124,7 @@ fn again(lab: &mut Lab) {
         let request = further(lab, kind);
         lab.send(&request);
         lab.expect(Counter::MoveReleased);
-        lab.assert_sent_back(&released(&request));
+        assert_released(lab, &request);
     }
 }
 

@@ -15,8 +15,8 @@ use socket2::SockRef;
 
 use crate::{
     connection::{
-        NEXT_ACK, NEXT_SEQ, REQUEST, RESPONSE, connect_followed, further, listen, receive, release, released,
-        respond, segment,
+        NEXT_ACK, NEXT_SEQ, REQUEST, RESPONSE, assert_released, connect_followed, further, listen, receive,
+        release, respond, segment,
     },
     frame::{ACK, FIN, RST},
     lab::Lab,
@@ -171,7 +171,7 @@ fn data_behind(lab: &mut Lab) {
     let request = further(lab, KIND_MOVE);
     lab.send(&request);
     lab.expect(Counter::MoveReleased);
-    lab.assert_sent_back(&released(&request));
+    assert_released(lab, &request);
     lab.send_again(&data, 1);
     lab.expect(Counter::Returned);
     lab.assert_sent_back(&data.hop_limit(63));

@@ -7,7 +7,9 @@ use dispatcher_common::{
 };
 
 use crate::{
-    connection::{NEXT_ACK, NEXT_SEQ, REQUEST, connect_and_release, further, listen, released, segment},
+    connection::{
+        NEXT_ACK, NEXT_SEQ, REQUEST, assert_released, connect_and_release, further, listen, segment,
+    },
     frame::{ACK, FIN, RST, Segment},
     lab::Lab,
     scenario::{self, Scenario},
@@ -95,7 +97,7 @@ fn no_listener(lab: &mut Lab) {
     let request = further(lab, KIND_MOVE);
     lab.send(&request);
     lab.expect(Counter::MoveReleased);
-    lab.assert_sent_back(&released(&request));
+    assert_released(lab, &request);
 }
 
 #[test]

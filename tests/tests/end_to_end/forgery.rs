@@ -7,6 +7,7 @@ use dispatcher_common::{
     cookie,
     counter::{BackCounter, FrontCounter},
     epoch::Epoch,
+    path_state::PathState,
     siphash::SipKey,
     syn_options::SynOptions,
     ticket::{self, KIND_HAND_OFF, Ticket},
@@ -205,6 +206,7 @@ pub(crate) fn seal(key: &SipKey, connection: &Connection, segment: &Segment, epo
         number: 0,
         class: 0,
         server: 0,
+        path: PathState::UNKNOWN,
     };
     let place = ticket::Segment { tuple: &tuple(connection), seq: segment.seq, ack: segment.ack };
     ticket.seal(key, &place, epoch).iter().flat_map(|word| word.to_ne_bytes()).collect()

@@ -6,6 +6,7 @@ use dispatcher_common::{
     counter::FrontCounter::{self, *},
     filter::{Filter, flag, opaque, state},
     limits::PRIORITIES,
+    path_state::PathState,
     service,
     slow_path::{SlowPathMeta, kind},
     ticket::{KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, Ticket},
@@ -136,9 +137,20 @@ fn assert_ticket(family: Family, outcome: &Outcome, ticket: Ticket) {
     assert_eq!(outcome.traffic.bytes, outcome.before.len() as u64 + 16);
 }
 
+/// A hand-off names no server.
 fn ticket(kind: u8, number: u8, class: u16, server: u16) -> Ticket {
     let options = options();
-    Ticket { kind, options, priority: PRIORITY, timestamps: true, followed: true, number, class, server }
+    Ticket {
+        kind,
+        options,
+        priority: PRIORITY,
+        timestamps: true,
+        followed: true,
+        number,
+        class,
+        server,
+        path: PathState::UNKNOWN,
+    }
 }
 
 /// The filter of a request that went to a server with a ticket.
@@ -448,7 +460,7 @@ fn repeated(family: Family) -> Vec<Case> {
             handed_off,
             &request(family),
             &[HandoffRepeated],
-            ticket(KIND_HAND_OFF, 1, CLASS, SERVER),
+            ticket(KIND_HAND_OFF, 1, CLASS, 0),
         ),
         case(
             "not once it has a response",

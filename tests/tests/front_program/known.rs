@@ -3,6 +3,7 @@
 use dispatcher_common::{
     counter::FrontCounter,
     filter::{Filter, flag, state},
+    path_state::PathState,
     server::Traffic,
     slow_path::{SlowPathMeta, kind},
     ticket::{self, KIND_HAND_OFF, Ticket},
@@ -146,7 +147,8 @@ fn ticketed(family: Family, sent: Segment, timestamps: bool) -> impl Fn(&Outcome
             followed: false,
             number: 0,
             class: CLASS,
-            server: SERVER,
+            server: 0,
+            path: PathState::UNKNOWN,
         };
         assert_eq!(Ticket::open(&words, &TICKET_KEY, &place, EPOCH), Ok(expected));
         assert_eq!((out.destination_mac, out.source_mac), (SERVER_MAC, FRONT_MAC));

@@ -7,6 +7,7 @@ use dispatcher_common::{
     filter::{self, Filter, state},
     head_scan,
     limits::PRIORITIES,
+    path_state::{PathState, TICK_SHIFT},
     service::flag,
     syn_options::SynOptions,
     ticket::{self, KIND_HAND_OFF, Ticket},
@@ -21,7 +22,7 @@ use tests::heads::Heads;
 use crate::{
     program::{
         CLASS_CACHE_KEY, EPOCH, GENERATION, HEAD_LIMIT, MTU, PRIORITY, Program, Run, SERVER, SERVER_MAC,
-        TICKET_KEY, WORK_US, cookie_of, flow_key,
+        TICKET_KEY, WORK_US, coarse_clock_ns, cookie_of, flow_key,
     },
     scene::{OWNER, Scene},
     segment::{ACK, CLIENT_MAC, FIN, Family, Segment},
@@ -61,9 +62,11 @@ pub(crate) fn opened(family: Family, frame: &[u8]) -> (Segment, Ticket) {
     (segment, ticket)
 }
 
-/// Goes to the server with a ticket, and counts as an open flow.
+/// Goes to the server with a ticket, and counts as an open flow. The echo in its timestamps is of no handshake that is not long
+/// over.
 fn dispatched(family: Family, name: &'static str, segment: Segment) -> Case {
     let (frame, key) = (segment.frame(), key_of(&segment.payload).unwrap());
+    let path = if segment.options.is_empty() { PathState::UNKNOWN } else { PathState::new(0, 256_000) };
     let bytes = frame.len() as u64;
     Case::new(name, frame, TX, [FrontCounter::RequestQuick]).in_scene(quick()).with_cached(key, CACHED).check(
         move |outcome| {
@@ -81,7 +84,8 @@ fn dispatched(family: Family, name: &'static str, segment: Segment) -> Case {
                     followed: false,
                     number: 0,
                     class: CLASS,
-                    server: SERVER,
+                    server: 0,
+                    path,
                 }
             );
             let mut opened = [0; PRIORITIES];
@@ -304,6 +308,29 @@ fn a_dispatch_is_told_to_the_control_plane() {
     assert_eq!(program.dispatches().0, count);
 }
 
+#[test]
+fn a_first_request_tells_how_long_ago_the_handshake_was() {
+    let Some(mut program) = Program::load() else { return };
+    for family in Family::BOTH {
+        program.set_scene(family, &quick());
+        program.class_cache().insert(key_of(HEAD).unwrap(), CACHED, 0).unwrap();
+        let mut told = |ago: u32, options: fn([u8; 4]) -> Vec<u8>| {
+            let echo = ((coarse_clock_ns() >> TICK_SHIFT) as u32).wrapping_sub(ago);
+            let segment = request(family).with_options(&options(echo.to_be_bytes()));
+            let run = program.run("front", &segment.frame());
+            assert_eq!(run.action, TX);
+            program.filters().remove(&flow_key(family)).unwrap();
+            opened(family, &run.bytes).1.path
+        };
+        let alone = |[a, b, c, d]: [u8; 4]| vec![1, 1, 8, 10, 0, 0, 0, 9, a, b, c, d];
+        assert!([32, 64].contains(&told(31, alone).round_trip_ms()), "31 ms, and a little for the test");
+        assert_eq!([10_000, u32::MAX].map(|ago| told(ago, alone)), [PathState::new(0, 256_000); 2]);
+        let elsewhere = |[a, b, c, d]: [u8; 4]| vec![8, 10, 0, 0, 0, 9, a, b, c, d, 1, 1];
+        assert_eq!(told(31, elsewhere), PathState::UNKNOWN);
+        assert_eq!(told(31, |_| Vec::new()), PathState::UNKNOWN);
+    }
+}
+
 const RUNS: usize = 30_000;
 const SEED: u64 = 6;
 
@@ -357,7 +384,8 @@ fn the_program_answers_as_the_slow_path_would() {
 fn assert_dispatched(family: Family, run: &Run, filter: &Filter, class: u16, head: &[u8]) {
     let (segment, ticket) = opened(family, &run.bytes);
     assert_eq!(segment.payload, head);
-    assert_eq!((ticket.class, ticket.server, ticket.priority), (class, SERVER, PRIORITY));
+    assert_eq!((ticket.class, ticket.priority), (class, PRIORITY));
+    assert_eq!(run.bytes[..6], SERVER_MAC);
     assert_eq!((filter.class, filter.server, filter.priority), (class, SERVER, PRIORITY));
     assert_eq!(ticket.options, SynOptions(filter.options));
 }

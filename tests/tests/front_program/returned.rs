@@ -5,6 +5,7 @@ use dispatcher_common::{
     counter::FrontCounter::{self, *},
     epoch::Epoch,
     filter::{Filter, flag, state},
+    path_state::PathState,
     server::Traffic,
     siphash::SipKey,
     ticket::{self, KIND_BOOKS, KIND_HAND_OFF, KIND_MOVE, KIND_RELEASED, Ticket},
@@ -28,7 +29,11 @@ fn ack(family: Family) -> u32 {
     good_ack(family).wrapping_add(3_000)
 }
 
+/// What the server that lets a connection go tells of the path.
+const PATH: PathState = PathState(0x5a);
+
 fn ticket(kind: u8, server: u16) -> Ticket {
+    let tells_path = matches!(kind, KIND_HAND_OFF | KIND_RELEASED);
     Ticket {
         kind,
         options: options(),
@@ -38,6 +43,7 @@ fn ticket(kind: u8, server: u16) -> Ticket {
         number: NUMBER,
         class: CLASS,
         server,
+        path: if tells_path { PATH } else { PathState::UNKNOWN },
     }
 }
 
@@ -99,7 +105,7 @@ pub(crate) fn cases(family: Family) -> Vec<Case> {
 fn assert_handed_off(family: Family, outcome: &Outcome) {
     let (after, found) = opened(family, &outcome.after);
     assert_eq!(after, Segment { destination_mac: OTHER_MAC, source_mac: FRONT_MAC, ..request(family) });
-    assert_eq!(found, ticket(KIND_HAND_OFF, OTHER));
+    assert_eq!(found, ticket(KIND_HAND_OFF, 0));
     assert_eq!(outcome.filter.unwrap(), moved(family));
 }
 
@@ -133,7 +139,7 @@ fn to_its_own(family: Family) -> Case {
     .with_filter(Filter { flags: flag::FOLLOWED | flag::FURTHER, ..moving(family) })
     .check(move |outcome| {
         let (after, found) = opened(family, &outcome.after);
-        assert_eq!((after.destination_mac, found), (SERVER_MAC, ticket(KIND_HAND_OFF, SERVER)));
+        assert_eq!((after.destination_mac, found), (SERVER_MAC, ticket(KIND_HAND_OFF, 0)));
         assert_eq!(outcome.filter.unwrap(), Filter { server: SERVER, ..moved(family) });
     })
 }

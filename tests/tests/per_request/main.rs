@@ -18,6 +18,7 @@ mod endings;
 mod impaired;
 mod many;
 mod odd;
+mod path;
 mod pipelining;
 mod readers;
 mod restarts;

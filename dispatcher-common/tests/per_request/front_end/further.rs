@@ -2,6 +2,7 @@
 
 use dispatcher_common::{
     filter::{Filter, flag, opaque},
+    path_state::PathState,
     per_request::{is_after, is_settled},
     slow_path::kind,
     syn_options::SynOptions,
@@ -177,6 +178,7 @@ pub(super) fn with_ticket(filter: &Filter, segment: Segment, choice: Choice) -> 
         number,
         class: filter.class,
         server,
+        path: PathState::UNKNOWN,
     });
     Segment { ticket, ..segment }
 }

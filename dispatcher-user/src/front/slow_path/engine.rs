@@ -24,6 +24,7 @@ use dispatcher_common::{
     counter::ControlCounter,
     epoch::Epoch,
     filter::{Filter, FlowKey, opaque, state},
+    path_state::PathState,
     server::ServerEntry,
     siphash::SipKey,
     slow_path::{META_LEN, SlowPathMeta, kind},
@@ -41,7 +42,7 @@ use super::{
     answer::Answer,
     class_cache::{ClassCache, Found},
     collect::{Collection, Destination, Limits, window},
-    frame::{Frame, ROOM, flags, source_mac},
+    frame::{self, Frame, ROOM, flags, source_mac},
     merge::{Failed, Settled},
     outbox::{Outbox, Side},
     template::{Segment, Template},
@@ -409,7 +410,7 @@ impl Engine {
         buffer: &mut [u8],
         now: Now,
     ) -> Verdict {
-        let stamp = Stamp::first(is_clear(course));
+        let stamp = Stamp::first(is_clear(course), frame::path(arrival.frame.timestamps, now.ns));
         let verdict = self.send_with_ticket(arrival, to, stamp, buffer, now);
         if verdict == Verdict::Drop {
             self.shared.dispatch.closed(arrival.meta.service, to.priority);
@@ -456,7 +457,7 @@ impl Engine {
             }
             Some(Filter { state: state::PENDING, .. }) => match known.sent {
                 Some(sent) => {
-                    let stamp = Stamp::first(is_clear(sent.course));
+                    let stamp = Stamp::first(is_clear(sent.course), PathState::UNKNOWN);
                     self.send_again(arrival, &sent.to, stamp, counter, buffer, now)
                 }
                 None => self.decide(arrival, buffer, now, outbox),

@@ -5,6 +5,7 @@ use dispatcher_common::{
     address::Address,
     checksum::{Sum, sum_bytes},
     limits::{MAX_OPTIONS_BESIDE_TICKET, TICKET_LEN},
+    path_state::{PathState, TICK_SHIFT},
     server::ServerEntry,
     ticket::TicketWords,
     tuple::Tuple,
@@ -55,6 +56,12 @@ impl Timestamps {
         bytes[8..].copy_from_slice(&self.echo.to_be_bytes());
         bytes
     }
+}
+
+/// What a client's echo tells of the path to it, before any server has sent something.
+pub(super) fn path(timestamps: Option<Timestamps>, now_ns: u64) -> PathState {
+    let now = (now_ns >> TICK_SHIFT) as u32;
+    timestamps.map_or(PathState::UNKNOWN, |timestamps| PathState::of_handshake(now, timestamps.echo))
 }
 
 /// Description of a client's TCP segment; offsets count from the first byte of the frame, numbers are in host byte order.

@@ -5,6 +5,7 @@ use dispatcher_common::{
     address::Address,
     checksum::{Sum, sum_bytes},
     limits::HOP_LIMIT,
+    path_state::PathState,
     server::ServerEntry,
     ticket::TicketWords,
     tuple::Tuple,
@@ -12,7 +13,7 @@ use dispatcher_common::{
 
 use super::frame::{
     ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, IPV4_LEN, IPV6_LEN, TCP_LEN, Timestamps, flags,
-    load16, set_macs, source_mac, store16,
+    load16, path, set_macs, source_mac, store16,
 };
 
 /// Longest headers below TCP.
@@ -99,6 +100,11 @@ impl Template {
 
     pub(super) fn uses_timestamps(&self) -> bool {
         self.timestamps.is_some()
+    }
+
+    /// What the client's latest echo tells of the path to it, before any server has sent something.
+    pub(super) fn path(&self, now_ns: u64) -> PathState {
+        path(self.timestamps, now_ns)
     }
 
     fn tcp(&self) -> usize {

@@ -187,7 +187,8 @@ impl Engine {
             seq: head.handoff_seq,
             ack: head.handoff_ack,
         };
-        let stamp = Stamp::first(is_clear(head.sent.and_then(|sent| sent.course)));
+        let stamp =
+            Stamp::first(is_clear(head.sent.and_then(|sent| sent.course)), head.template.path(now.ns));
         let words = self.shared.seal(&sealing, to, stamp, now);
         let (packets, bytes) = head.emit(&words, self.shared.mtu, outbox);
         let state = if head.sent.is_some_and(|sent| sent.fin) { state::CLOSING } else { state::ESTABLISHED };

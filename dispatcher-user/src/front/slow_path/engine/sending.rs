@@ -5,6 +5,7 @@ use dispatcher_common::{
     counter::ControlCounter,
     filter::{Filter, flag},
     limits::TICKET_LEN,
+    path_state::PathState,
     per_request::needs_ticket,
     syn_options::SynOptions,
     ticket::{self, Ticket, TicketWords},
@@ -24,12 +25,13 @@ pub(super) struct Stamp {
     kind: u8,
     followed: bool,
     number: u8,
+    path: PathState,
 }
 
 impl Stamp {
     /// The hand-off of a new connection.
-    pub(super) const fn first(followed: bool) -> Self {
-        Self { kind: ticket::KIND_HAND_OFF, followed, number: 0 }
+    pub(super) const fn first(followed: bool, path: PathState) -> Self {
+        Self { kind: ticket::KIND_HAND_OFF, followed, number: 0, path }
     }
 
     /// The latest ticket of a flow.
@@ -39,7 +41,7 @@ impl Stamp {
             flag::FURTHER => ticket::KIND_BOOKS,
             _ => ticket::KIND_MOVE,
         };
-        Self { kind, followed: is_followed(filter), number: filter.number }
+        Self { kind, followed: is_followed(filter), number: filter.number, path: PathState::UNKNOWN }
     }
 }
 
@@ -69,6 +71,7 @@ impl Shared {
             number: stamp.number,
             class: to.class,
             server: to.server,
+            path: stamp.path,
         };
         let segment = ticket::Segment { tuple: sealing.tuple, seq: sealing.seq, ack: sealing.ack };
         ticket.seal(&self.ticket_key, &segment, now.epoch)

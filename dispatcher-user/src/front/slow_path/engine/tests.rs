@@ -9,6 +9,7 @@ use dispatcher_common::{
     class_cache::CachedClass,
     head_scan,
     limits::TICKET_LEN,
+    path_state::{PathState, TICK_SHIFT},
     syn_options::MSS_TABLE,
     ticket::{self, Ticket, TicketWords},
 };
@@ -371,7 +372,9 @@ fn a_whole_head_goes_on_in_the_same_frame_and_the_filter_flips_after() {
             followed: false,
             number: 0,
             class: 9,
-            server: 7,
+            server: 0,
+            // The echo is of no handshake that is not long over.
+            path: PathState::new(0, 256_000),
         };
         assert_eq!(left[0].ticket(), Some(expected));
         world.engines[0].flush();
@@ -396,6 +399,19 @@ fn a_body_behind_the_head_travels_along() {
     let mut world = World::new();
     let text = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
     assert_served(&world.client(&Shape::request(text)), text);
+}
+
+#[test]
+fn a_hand_off_tells_how_long_ago_the_handshake_was() {
+    for count in [1, 2] {
+        let mut world = World::new();
+        let echo = (world.now.ns >> TICK_SHIFT) as u32 - 30;
+        let timestamps = Some(Timestamps { value: 700, echo });
+        let segments = parts(REQUEST, count).into_iter().map(|shape| Shape { timestamps, ..shape });
+        let left: Vec<Left> = segments.flat_map(|shape| world.client(&shape)).collect();
+        let ticket = left.iter().find_map(Left::ticket).unwrap();
+        assert_eq!(ticket.path, PathState::new(0, 31_000), "in {count} segments");
+    }
 }
 
 #[test]

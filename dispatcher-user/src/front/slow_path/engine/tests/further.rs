@@ -3,6 +3,7 @@
 
 use dispatcher_common::{
     filter::{flag, opaque},
+    path_state::PathState,
     per_request::{Data, Released, data_of, released},
 };
 
@@ -164,6 +165,7 @@ fn a_further_request_that_stays_is_sent_for_the_books() {
         number: 1,
         class: 9,
         server: 7,
+        path: PathState::UNKNOWN,
     };
     assert_eq!(left.ticket(), Some(expected));
     // At once: the response may come before the batch is through.
@@ -357,7 +359,7 @@ fn a_released_request_that_comes_again_is_handed_off_again_under_its_number() {
     });
     let ticket = world.one(0, &Shape { sack_blocks: 3, ..shape }, kind::RETICKET).ticket().unwrap();
     assert_eq!((ticket.kind, ticket.number, ticket.followed), (ticket::KIND_HAND_OFF, 1, true));
-    assert_eq!((ticket.class, ticket.server), (8, 7));
+    assert_eq!((ticket.class, ticket.path), (8, PathState::UNKNOWN));
 }
 
 #[test]
