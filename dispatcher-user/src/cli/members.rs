@@ -14,7 +14,7 @@ use dispatcher_core::{
     member::{MemberRule, SignedCookies, parse_rules},
 };
 
-use super::{config_file, table};
+use super::{config_file, output, table};
 use crate::{
     control_socket::{self, MembersAction, MembersRequest, Request},
     kernel::clock,
@@ -125,12 +125,10 @@ fn ask(arguments: &MembersArgs, action: MembersAction) -> Result<control_socket:
 fn list(arguments: &MembersArgs, json: bool) -> Result<()> {
     let reply = ask(arguments, MembersAction::List)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&reply.rows)?);
-    } else {
-        let rules = reply.rows.iter().map(|row| row["rule"].as_str().unwrap_or_default());
-        println!("{}", table::lines("# source port cookie priority", rules));
+        return Ok(output::rows(&reply.rows, json)?);
     }
-    Ok(())
+    let rules = reply.rows.iter().map(|row| row["rule"].as_str().unwrap_or_default());
+    Ok(output::line(table::lines("# source port cookie priority", rules))?)
 }
 
 fn change(arguments: &MembersArgs, action: MembersAction) -> Result<()> {
@@ -158,6 +156,5 @@ fn sign(arguments: &MembersArgs, file: &Path, priority: u8, expires: Duration) -
     };
     let until_s = clock::wall_ns() / 1_000_000_000 + expires.as_secs();
     let cookies = SignedCookies::new(name, &secret, &service.name);
-    println!("{name}={}", cookies.sign(priority, until_s));
-    Ok(())
+    Ok(output::line(format_args!("{name}={}", cookies.sign(priority, until_s)))?)
 }

@@ -1,9 +1,10 @@
 //! The command line: what can be asked for, and how it is carried out. Data goes to stdout, messages to stderr. Exit status: 0
-//! done, 1 failed, 2 wrong usage.
+//! done, 1 failed, 2 wrong usage; ended by SIGPIPE where nobody reads the data any more.
 
 mod config_file;
 mod members;
 mod outcome;
+mod output;
 mod replay;
 mod simulate;
 mod table;
@@ -112,10 +113,7 @@ impl Cli {
         match self.command {
             Command::Front(arguments) => run_front(&arguments),
             Command::Back(arguments) => run_back(&arguments),
-            Command::Check { file } => {
-                println!("{}", config_file::check(&file)?);
-                Ok(())
-            }
+            Command::Check { file } => Ok(output::line(config_file::check(&file)?)?),
             Command::Show(arguments) => show(&arguments),
             Command::Members(arguments) => members::run(&arguments),
             Command::Why(arguments) => why::run(&arguments),
@@ -144,11 +142,7 @@ fn run_back(arguments: &RoleArgs) -> Result<()> {
 fn show(arguments: &ShowArgs) -> Result<()> {
     let show = Show { what: arguments.what, limit: Some(arguments.limit), sort: arguments.sort };
     let reply = control_socket::ask(&arguments.socket, &Request::Show(show))?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&reply.rows)?);
-    } else {
-        println!("{}", table::render(&reply.rows));
-    }
+    output::rows(&reply.rows, arguments.json)?;
     if reply.cut {
         eprintln!("there are more than {} {}; --limit shows more", reply.rows.len(), arguments.what);
     }

@@ -4,8 +4,6 @@
 use dispatcher_sim::run::Outcome;
 use serde_json::{Value, json};
 
-use super::table;
-
 /// A row that begins with `what` was run.
 pub(super) fn row(what: &[(&str, Value)], outcome: &Outcome) -> Value {
     let mut row: serde_json::Map<_, _> =
@@ -27,14 +25,4 @@ pub(super) fn row(what: &[(&str, Value)], outcome: &Outcome) -> Value {
 /// To a tenth, as tables show it.
 fn rounded(value: f64) -> Value {
     json!((value * 10.0).round() / 10.0)
-}
-
-/// Prints rows as a table or as JSON.
-pub(super) fn print(rows: &[Value], as_json: bool) -> serde_json::Result<()> {
-    if as_json {
-        println!("{}", serde_json::to_string_pretty(rows)?);
-    } else {
-        println!("{}", table::render(rows));
-    }
-    Ok(())
 }

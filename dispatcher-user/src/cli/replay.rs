@@ -14,7 +14,7 @@ use dispatcher_sim::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::outcome;
+use super::{outcome, output};
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<()> {
             .with_context(|| format!("cannot write to {}", directory.display()))?;
     }
     let rows: Vec<_> = results.iter().map(|(contender, outcome)| row(contender, outcome)).collect();
-    outcome::print(&rows, arguments.json)?;
+    output::rows(&rows, arguments.json)?;
     advise(&results);
     Ok(())
 }

@@ -20,7 +20,7 @@ use dispatcher_sim::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::outcome;
+use super::{outcome, output};
 
 /// Arguments of `simulate`.
 #[derive(Debug, Args)]
@@ -155,7 +155,7 @@ fn compare(contenders: &[Contender], settings: &Settings, as_json: bool) -> Resu
     progress.finish_and_clear();
     let of = |(contender, outcome)| outcome::row(&[("policy", named(contender))], outcome);
     let rows: Vec<_> = contenders.iter().zip(&outcomes).map(of).collect();
-    Ok(outcome::print(&rows, as_json)?)
+    Ok(output::rows(&rows, as_json)?)
 }
 
 fn draw(figures: &[Figure], settings: &Settings, directory: &Path) -> Result<()> {
@@ -187,7 +187,7 @@ fn sweep(
             rows.push(outcome::row(&what, outcome));
         }
     }
-    Ok(outcome::print(&rows, as_json)?)
+    Ok(output::rows(&rows, as_json)?)
 }
 
 fn write_sweep(
@@ -244,7 +244,7 @@ fn fill_matrix(
             rows.push(outcome::row(&what, outcome));
         }
     }
-    Ok(outcome::print(&rows, as_json)?)
+    Ok(output::rows(&rows, as_json)?)
 }
 
 fn overload_servers(settings: &Settings, directory: &Path) -> Result<()> {

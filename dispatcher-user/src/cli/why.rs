@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::table;
+use super::output;
 use crate::control_socket::{self, Request, WhyRequest};
 
 /// A request.
@@ -39,10 +39,5 @@ pub(super) fn run(arguments: &WhyArgs) -> Result<()> {
         url: arguments.url.clone(),
     });
     let reply = control_socket::ask(&arguments.socket, &request)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&reply.rows)?);
-    } else {
-        println!("{}", table::render(&reply.rows));
-    }
-    Ok(())
+    Ok(output::rows(&reply.rows, arguments.json)?)
 }
