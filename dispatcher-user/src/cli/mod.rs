@@ -54,7 +54,7 @@ enum Command {
     Show(ShowArgs),
     /// List and change the rules that give clients their priority, live
     Members(members::MembersArgs),
-    /// Say what would become of a request at a running front-end, and by which rule
+    /// Say what would become of a request at a running front-end, by which rule, and where the client's connection is
     Why(why::WhyArgs),
     /// Compare policies in a simulated cluster; needs no network and no rights
     Simulate(simulate::SimulateArgs),

@@ -173,11 +173,7 @@ async fn start(
 ) -> Result<Front, FrontError> {
     let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh])?;
     tokio::spawn(connection);
-    let clients = Interface::find(&handle, &config.interface).await?;
-    let servers = match &config.server_interface {
-        Some(name) => Interface::find(&handle, name).await?,
-        None => clients.clone(),
-    };
+    let (clients, servers) = both_sides(&handle, config).await?;
     let maps = program.take_maps()?;
     let control_counters = Arc::new(ControlCounters::default());
     // Before the services, whose numbers and classes may mean others than those in the class cache.
@@ -208,7 +204,9 @@ async fn start(
     program.attach(config)?;
     let shared = (Arc::clone(&model), Arc::clone(&control_counters));
     let interfaces = (clients, servers.clone());
-    let tables = (maps.filters.clone(), ClassCache::new(maps.class_cache, settings.class_cache()));
+    let class_cache = ClassCache::new(maps.class_cache, settings.class_cache());
+    let class_cache = (config.class_cache > 0).then_some(class_cache);
+    let tables = (maps.filters.clone(), class_cache.clone());
     let slow_path = start_slow_path(config, secret, interfaces, maps.xsks, tables, shared)?;
     announce(config, program);
     let counters = Arc::clone(&control_counters);
@@ -237,10 +235,22 @@ async fn start(
             traffic: maps.traffic,
             priority_stats: maps.priority_stats,
             source_open: maps.source_open,
+            class_cache,
+            head_limit: config.slow_path.head_limit,
         },
         handle,
         server_interface: servers.name,
     })
+}
+
+/// The interfaces towards clients and servers, which may be one.
+async fn both_sides(handle: &Handle, config: &FrontConfig) -> Result<(Interface, Interface), InterfaceError> {
+    let clients = Interface::find(handle, &config.interface).await?;
+    let servers = match &config.server_interface {
+        Some(name) => Interface::find(handle, name).await?,
+        None => clients.clone(),
+    };
+    Ok((clients, servers))
 }
 
 fn start_slow_path(
@@ -248,7 +258,7 @@ fn start_slow_path(
     secret: &Secret,
     (clients, servers): (Interface, Interface),
     mut xsks: XskMap<aya::maps::MapData>,
-    (filters, class_cache): (FilterTable, ClassCache),
+    (filters, class_cache): (FilterTable, Option<ClassCache>),
     (model, counters): (Arc<Model>, Arc<ControlCounters>),
 ) -> Result<SlowPath, SlowPathError> {
     let options = SlowPathOptions {
@@ -267,7 +277,7 @@ fn start_slow_path(
         &options,
         |queue, socket| xsks.set(queue, socket, 0).map_err(io::Error::other),
         filters,
-        (config.class_cache > 0).then_some(class_cache),
+        class_cache,
         model,
         counters,
     )

@@ -187,6 +187,12 @@ impl Model {
         Some(self.doors.get(usize::from(data_plane_id))?.owner)
     }
 
+    /// The data-plane services of a configured one.
+    pub fn data_plane_ids(&self, owner: usize) -> impl Iterator<Item = u16> {
+        let doors = self.doors.iter().zip(0..);
+        doors.filter(move |(door, _)| door.owner == owner).map(|(_, id)| id)
+    }
+
     /// Who is let in.
     #[must_use]
     pub fn admission(&self) -> &Admission {

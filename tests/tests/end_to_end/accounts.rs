@@ -1,13 +1,19 @@
 //! What the front-end says of admission, by `why` and `show`, is what clients see; and it counts right after it was killed.
 
-use std::{collections::BTreeMap, io::ErrorKind, net::Shutdown, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{ErrorKind, Write},
+    net::Shutdown,
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tests::{Rig, Sources};
 
 use crate::{
     admission::{LEVELS, crowded, fill},
-    crowd::{PATIENCE, SILENCE, TWO_PASSES, Visitor, arrive, at, eventually, filters, tallies},
+    crowd::{Answer, PATIENCE, SILENCE, TWO_PASSES, Visitor, arrive, at, eventually, filters, tallies},
     stage::{self, Web},
 };
 
@@ -101,14 +107,72 @@ fn fate(rig: &Rig, sources: &Sources, source: &str, cookie: &str) -> Fate {
 
 /// Results of `dispatcher why` by step.
 pub(crate) fn why_steps(rig: &Rig, source: &str, cookies: &[&str]) -> BTreeMap<String, String> {
-    let mut arguments = vec!["why", "--service", "web", "--url", "/pages/1", "--source", source];
+    let mut arguments = vec!["--url", "/pages/1", "--source", source];
     cookies.iter().for_each(|cookie| arguments.extend(["--cookie", cookie]));
+    why(rig, &arguments).into_iter().map(|(step, [result, _])| (step, result)).collect()
+}
+
+/// Result and reason of each step.
+fn why(rig: &Rig, arguments: &[&str]) -> BTreeMap<String, [String; 2]> {
+    let rows = rig.rows("front", &[&["why", "--service", "web"], arguments].concat()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    rig.rows("front", &arguments)
-        .unwrap()
-        .iter()
-        .map(|row| (text(&row["step"]), text(&row["result"])))
-        .collect()
+    rows.iter().map(|row| (text(&row["step"]), ["result", "by"].map(|key| text(&row[key])))).collect()
+}
+
+/// What is said of a client's connection and of a request on it.
+fn why_next(rig: &Rig, visitor: &Visitor, path: &str) -> BTreeMap<String, [String; 2]> {
+    let url = format!("http://rig{path}");
+    why(rig, &["--url", &url, "--source", &visitor.source.to_string()])
+}
+
+fn server_of(answer: &Answer) -> String {
+    let line = answer.head.lines().find_map(|line| line.strip_prefix("X-Server: "));
+    line.unwrap_or_else(|| panic!("no server in {}", answer.head)).to_owned()
+}
+
+#[test]
+fn why_follows_a_connection_from_server_to_server_until_it_has_to_stay() {
+    let Some(mut stage) = stage::shared() else { return };
+    let rig = stage.rig();
+    let sources = Sources::new(rig).unwrap();
+    let mut visitor = Visitor::new(&sources, at("198.19.50.1"));
+    let steps = why_next(rig, &visitor, "/pages/why-0");
+    assert_eq!(steps["connection"][0], "none", "{steps:?}");
+    assert_eq!(steps["further requests"], ["dispatched one by one", "per_request = true"]);
+    let mut servers = BTreeSet::new();
+    for number in 0..40 {
+        let path = format!("/pages/why-{number}");
+        let server = server_of(&visitor.try_get(&path, "").unwrap());
+        eventually("the next request may go", PATIENCE, || {
+            why_next(rig, &visitor, &path)["next request"][0] == "dispatched"
+        });
+        let steps = why_next(rig, &visitor, &path);
+        assert_eq!(steps["connection"][0], format!("at {server}"), "{steps:?}");
+        servers.insert(server);
+    }
+    assert!(servers.len() > 1, "only {servers:?}");
+    foretell_the_way(rig, &mut visitor, "/pages/why-way");
+    // Where a body in chunks ends, nobody before the server knows.
+    let post = "POST /pages/why HTTP/1.1\r\nHost: rig\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    visitor.stream.write_all(post.as_bytes()).unwrap();
+    let server = server_of(&visitor.answer().unwrap());
+    let next = why_next(rig, &visitor, "/pages/why-0")["next request"].clone();
+    assert_eq!(next, [format!("stays at {server}"), "opaque: chunked".to_owned()]);
+    assert_eq!(server_of(&visitor.try_get("/pages/why-0", "").unwrap()), server);
+}
+
+/// A request goes the slow path until it is said to be known, and then not.
+fn foretell_the_way(rig: &Rig, visitor: &mut Visitor, path: &str) {
+    let by_program = |rig: &Rig| {
+        rig.counter("front", "further_stayed").unwrap() + rig.counter("front", "further_moving").unwrap()
+    };
+    let known = |visitor: &Visitor| why_next(rig, visitor, path)["class cache"][0].clone();
+    for known_before in ["not known", "not known", "known"] {
+        eventually(known_before, PATIENCE, || known(visitor) == known_before);
+        let before = by_program(rig);
+        assert_eq!(visitor.get(path, ""), 200);
+        assert_eq!(by_program(rig) - before, u64::from(known_before == "known"), "{known_before}");
+    }
 }
 
 #[test]

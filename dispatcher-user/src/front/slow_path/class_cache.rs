@@ -2,7 +2,7 @@
 //! dispatches the next one of its kind. A request that came only once does not, or all that are never asked for again would
 //! drive out those that are.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use dispatcher_common::{class_cache::CachedClass, head_scan, siphash::SipKey};
 
@@ -12,15 +12,23 @@ use crate::front::{ClassCacheTable, dispatch::Known};
 pub(super) trait Entries: Send + Sync {
     /// Returns how many could not be written.
     fn insert(&self, keys: &[u64], classes: &[CachedClass]) -> usize;
+
+    /// Leaves the order in which entries are driven out as it is.
+    fn find(&self, key: u64) -> io::Result<Option<CachedClass>>;
 }
 
 impl Entries for ClassCacheTable {
     fn insert(&self, keys: &[u64], classes: &[CachedClass]) -> usize {
         self.update_batch(keys, classes)
     }
+
+    fn find(&self, key: u64) -> io::Result<Option<CachedClass>> {
+        self.lookup(&key)
+    }
 }
 
 /// The class cache, with what the kernel's program goes by.
+#[derive(Clone)]
 pub struct ClassCache {
     entries: Arc<dyn Entries>,
     key: SipKey,
@@ -43,6 +51,27 @@ impl ClassCache {
     pub(super) fn of(entries: Arc<dyn Entries>, key: SipKey, generation: u32) -> Self {
         Self { entries, key, generation }
     }
+
+    /// What the program would find for a request that begins with these bytes.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn look_up(&self, owner: u8, bytes: &[u8], head_limit: usize) -> io::Result<Lookup> {
+        let Some(key) = head_scan::key_of(&self.key, owner, bytes, head_limit) else {
+            return Ok(Lookup::Unusual);
+        };
+        let found = self.entries.find(key)?.filter(|found| found.generation == self.generation);
+        Ok(if found.is_some() { Lookup::Known } else { Lookup::Unknown })
+    }
+}
+
+/// What the program finds for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    Known,
+    Unknown,
+    /// It does not look: the head is not one that it reads.
+    Unusual,
 }
 
 /// What one queue has found out in a batch.
@@ -137,7 +166,44 @@ impl Lately {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, sync::Mutex};
+
     use super::*;
+
+    #[derive(Default)]
+    struct Memory(Mutex<HashMap<u64, CachedClass>>);
+
+    impl Entries for Memory {
+        fn insert(&self, keys: &[u64], classes: &[CachedClass]) -> usize {
+            self.0.lock().unwrap().extend(keys.iter().copied().zip(classes.iter().copied()));
+            0
+        }
+
+        fn find(&self, key: u64) -> io::Result<Option<CachedClass>> {
+            Ok(self.0.lock().unwrap().get(&key).copied())
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_found_by_its_line_and_host_in_its_generation() {
+        const LIMIT: usize = 1000;
+        const HEAD: &[u8] = b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n";
+        let key = SipKey { k0: 1, k1: 2 };
+        let cache = ClassCache::of(Arc::new(Memory::default()), key, 7);
+        let known = Known { owner: 3, target: 4, class: 5 };
+        let look_up = |owner, bytes: &[u8]| cache.look_up(owner, bytes, LIMIT).unwrap();
+        assert_eq!(look_up(3, HEAD), Lookup::Unknown);
+        let mut found = Found::default();
+        (0..2).for_each(|_| found.note(&cache, HEAD, LIMIT, &known, 0));
+        found.write(&cache);
+        assert_eq!(look_up(3, HEAD), Lookup::Known);
+        assert_eq!(look_up(3, b"GET /a HTTP/1.1\r\nAccept: x\r\nHost: b\r\n\r\n"), Lookup::Known);
+        assert_eq!(look_up(2, HEAD), Lookup::Unknown, "another service");
+        assert_eq!(look_up(3, b"GET /a HTTP/1.1\r\nHost: c\r\n\r\n"), Lookup::Unknown);
+        assert_eq!(look_up(3, b"GET /a HTTP/1.1\r\nHost: b\r\nExpect: x\r\n\r\n"), Lookup::Unusual);
+        let next = ClassCache { generation: 8, ..cache.clone() };
+        assert_eq!(next.look_up(3, HEAD, LIMIT).unwrap(), Lookup::Unknown);
+    }
 
     #[test]
     fn a_key_is_due_when_it_comes_again_and_then_once_a_second() {

@@ -35,7 +35,7 @@ use dispatcher_common::siphash::SipKey;
 use thiserror::Error;
 
 use super::{FilterTable, counters::ControlCounters, dispatch::Dispatch, interface::Interface};
-pub use class_cache::ClassCache;
+pub use class_cache::{ClassCache, Lookup};
 use collect::Limits;
 use engine::{Engine, Link, Shared, Tables};
 use queue::Queue;

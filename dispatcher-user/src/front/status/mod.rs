@@ -27,6 +27,7 @@ use super::{
     census::SourceOpen,
     counters::ControlCounters,
     model::{Model, Service, State, Tally},
+    slow_path::ClassCache,
 };
 use crate::{
     control_socket::{Answer, Reply, Request, Subject},
@@ -46,6 +47,10 @@ pub struct Status {
     /// The PRIORITY_STATS map.
     pub priority_stats: PerCpuArray<MapData, PriorityStats>,
     pub source_open: SourceOpen,
+    /// Unless it is off.
+    pub class_cache: Option<ClassCache>,
+    /// Longest head of a request in bytes.
+    pub head_limit: usize,
 }
 
 impl fmt::Debug for Status {

@@ -1,9 +1,16 @@
 //! `dispatcher why`: what would become of a request, step by step and by which rule, with the code that decides of real ones.
-//! Nothing is counted and nothing changes.
+//! Nothing is counted and nothing changes. What is said of the class cache and of the client's
+//! connection is in modules of their own.
+
+mod class_cache;
+mod connection;
 
 use std::fmt::Write as _;
 
-use dispatcher_common::admission::{NONE_READY, Ruling, way};
+use dispatcher_common::{
+    admission::{NONE_READY, Ruling, way},
+    filter::FlowKey,
+};
 use dispatcher_core::{
     http::{Head, RequestHead, parse_head},
     ids::Priority,
@@ -14,9 +21,10 @@ use serde::Serialize;
 use super::Status;
 use crate::{
     control_socket::{Reply, WhyRequest},
-    front::admission::causes,
+    front::{admission::causes, slow_path::ClassCache},
     kernel::clock,
 };
+use connection::Terms;
 
 /// Longest head that is made of a question.
 const HEAD_LIMIT: usize = 64 << 10;
@@ -46,14 +54,14 @@ impl Status {
             Err(reason) => return Reply::refuse(reason),
         };
         match parse_head(text.as_bytes(), HEAD_LIMIT) {
-            Head::Complete(head) => Reply::of(self.steps(owner, request, &head)),
+            Head::Complete(head) => Reply::of(self.steps(owner, request, &head, text.as_bytes())),
             other => {
                 Reply::refuse(format_args!("no client could send this: {other:?}; check --url and --cookie"))
             }
         }
     }
 
-    fn steps(&self, owner: usize, request: &WhyRequest, head: &RequestHead<'_>) -> Vec<Step> {
+    fn steps(&self, owner: usize, request: &WhyRequest, head: &RequestHead<'_>, bytes: &[u8]) -> Vec<Step> {
         let service = &self.model.services()[owner];
         let table = self.model.members().current(owner);
         let ceiling = table.ceiling(request.source);
@@ -73,6 +81,40 @@ impl Status {
             .map_or_else(|| class.0.to_string(), |name| format!("{class:?} {name}"));
         steps.push(Step::new("class", name, format_args!("target {}", head.target)));
         steps.push(self.server_step(owner, class));
+        let unasked = class_cache::unasked(self.model.lock().policies[owner].as_ref(), &table);
+        let look_up = |cache: &ClassCache| cache.look_up(owner as u8, bytes, self.head_limit);
+        steps.push(class_cache::step(self.class_cache.as_ref().map(look_up), unasked));
+        steps.push(further_step(service.config.per_request));
+        steps.extend(self.connection_steps(owner, request, member.priority));
+        steps
+    }
+
+    /// A client's port may be in use with each of the service's addresses.
+    fn connection_steps(&self, owner: usize, request: &WhyRequest, priority: Priority) -> Vec<Step> {
+        let client = (request.source.ip().into(), request.source.port().to_be());
+        let keys = self.model.data_plane_ids(owner).map(|id| FlowKey::new(client.0, client.1, id));
+        let admission = self.model.admission();
+        let terms = Terms {
+            per_request: self.model.services()[owner].config.per_request,
+            gate: admission.gate(owner),
+            way: &|priority| {
+                let priority = Priority::new(priority).unwrap_or(Priority::HIGHEST);
+                way::name(admission.refusal(owner, priority).way.code())
+            },
+            priority,
+        };
+        let name = |id| self.server_name(id).unwrap_or("?");
+        let mut steps = Vec::new();
+        for key in keys {
+            match self.filters.lookup(&key) {
+                Ok(None) => {}
+                Ok(Some(filter)) => steps.extend(connection::steps(&filter, &terms, name)),
+                Err(error) => steps.push(Step::new("connection", "not told", error)),
+            }
+        }
+        if steps.is_empty() {
+            steps.push(Step::new("connection", "none", "no filter of this address and port"));
+        }
         steps
     }
 
@@ -143,6 +185,11 @@ impl Status {
             None => Step::new("server", "any", format_args!("policy {} binds no class", policy.name())),
         }
     }
+}
+
+fn further_step(per_request: bool) -> Step {
+    let result = if per_request { "dispatched one by one" } else { "stay with their connection" };
+    Step::new("further requests", result, format_args!("per_request = {per_request}"))
 }
 
 fn basis(member: &Membership<'_>) -> String {

@@ -63,6 +63,10 @@ impl Entries for Classes {
         self.0.lock().unwrap().insert(keys[0], classes[0]);
         keys.len() - 1
     }
+
+    fn find(&self, key: u64) -> io::Result<Option<CachedClass>> {
+        Ok(self.0.lock().unwrap().get(&key).copied())
+    }
 }
 
 /// Sends all to server 7 as class 9, but what asks for `/none`; refuses what asks for `/no`, in the way that is set; and lets what
