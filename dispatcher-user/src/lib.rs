@@ -11,3 +11,4 @@ pub mod kernel;
 pub mod listing;
 pub mod objects;
 pub mod stop;
+pub mod text_file;

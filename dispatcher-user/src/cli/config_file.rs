@@ -1,9 +1,6 @@
 //! Reads configuration files and the secrets that they name.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use dispatcher_core::{
     config::{BackConfig, ConfigError, FrontConfig, Role, SecretSource},
@@ -12,18 +9,17 @@ use dispatcher_core::{
 };
 use thiserror::Error;
 
-use crate::front::{self, members::MembersError};
+use crate::{
+    front::{self, members::MembersError},
+    text_file::{Unreadable, read},
+};
 
 /// A file cannot be used.
 #[derive(Debug, Error)]
 pub(super) enum FileError {
     /// For the operator.
-    #[error("cannot read {}: {source}; check the path and its rights", .path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// For the operator.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -84,10 +80,6 @@ pub(super) fn check(file: &Path) -> Result<String, FileError> {
     }
 }
 
-fn read(path: &Path) -> Result<String, FileError> {
-    fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_path_buf(), source })
-}
-
 /// A secret file's path is relative to the configuration that names it.
 fn secret(config: &Path, source: &SecretSource) -> Result<Secret, FileError> {
     match source {
@@ -105,6 +97,8 @@ fn counted(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const FRONT: &str = "interface = \"eth0\"\n[[server]]\nname = \"server1\"\naddress = \"198.18.0.11\"\n\

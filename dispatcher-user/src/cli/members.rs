@@ -1,7 +1,6 @@
 //! `dispatcher members`: the rules that give clients their priority, in a running front-end; and signed cookies.
 
 use std::{
-    fs,
     io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
@@ -18,6 +17,7 @@ use super::{config_file, output, table};
 use crate::{
     control_socket::{self, MembersAction, MembersRequest, Request},
     kernel::clock,
+    text_file,
 };
 
 /// What to do with the rules.
@@ -112,9 +112,7 @@ fn read(file: &Path) -> Result<(String, String)> {
         io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(("standard input".to_owned(), text));
     }
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("cannot read {}; check the path and its rights", file.display()))?;
-    Ok((file.display().to_string(), text))
+    Ok((file.display().to_string(), text_file::read(file)?))
 }
 
 fn ask(arguments: &MembersArgs, action: MembersAction) -> Result<control_socket::Reply> {

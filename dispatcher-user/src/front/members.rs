@@ -2,9 +2,9 @@
 //! kernel and in the slow path. What the rules mean is the decision core's.
 
 use std::{
-    fs, io,
+    io,
     os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
     time::Duration,
@@ -24,7 +24,10 @@ use dispatcher_core::{
 use thiserror::Error;
 
 use super::service_table::{MemberState, ServiceTable};
-use crate::kernel::mapped::MappedWords;
+use crate::{
+    kernel::mapped::MappedWords,
+    text_file::{self, Unreadable},
+};
 
 /// How long a half of the kernel's table is left alone once no service refers to it: each CPU looks services up anew within a
 /// tick, of 10 ms at most.
@@ -42,12 +45,8 @@ pub struct MemberMaps {
 #[derive(Debug, Error)]
 pub enum MembersError {
     /// For the operator.
-    #[error("cannot read {}: {source}; check the path and its rights", .path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// For the operator.
     #[error(transparent)]
     Rules(#[from] MemberError),
@@ -84,9 +83,7 @@ pub fn read(service: &ServiceConfig, secret: &Secret, directory: &Path) -> Resul
     let rules = match &service.members {
         Some(path) => {
             let path = directory.join(path);
-            let text = fs::read_to_string(&path)
-                .map_err(|source| MembersError::Read { path: path.clone(), source })?;
-            parse_rules(&text, &path.display().to_string())?
+            parse_rules(&text_file::read(&path)?, &path.display().to_string())?
         }
         None => Vec::new(),
     };
