@@ -44,11 +44,14 @@ pub struct Tally {
     pub hits: u64,
     /// To another, because the class's own was too busy.
     pub moved: u64,
+    /// On connections that were there before.
+    pub further: u64,
 }
 
 impl Tally {
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: Outcome, is_further: bool) {
         self.dispatched += 1;
+        self.further += u64::from(is_further);
         match outcome {
             Outcome::Hit => self.hits += 1,
             Outcome::Moved => self.moved += 1,
@@ -74,6 +77,8 @@ pub struct State {
     pub entries: Vec<ServerEntry>,
     pub by_server: Vec<Tally>,
     pub by_class: Vec<Tally>,
+    /// By server: requests on kept connections that went there without a decision.
+    pub undecided: Vec<u64>,
     /// By configured service: whether those that have admission are overloaded.
     overloads: Vec<Option<Overload>>,
     choices: Choices,
@@ -130,6 +135,7 @@ impl Model {
                 entries: vec![ServerEntry::default(); config.servers.len()],
                 by_server: vec![Tally::default(); config.servers.len()],
                 by_class: vec![Tally::default(); class_count],
+                undecided: vec![0; config.servers.len()],
                 overloads: config.services.iter().map(overload).collect(),
                 choices: Choices::in_memory(),
                 next_look: Duration::ZERO,
@@ -295,7 +301,7 @@ impl Dispatch for Model {
             Ruling::Refuse => return Judgement::Refused(self.admission.refused(owner, priority)),
         };
         let Some(choice) = self.choose(state, owner, request, now) else { return Judgement::NoServer };
-        state.tally(request.class, choice);
+        state.tally(request.class, choice, false);
         state.add_load(request.class, choice.server, now);
         state.tell(owner, request.class);
         self.admission.admitted(owner, priority);
@@ -318,7 +324,7 @@ impl Dispatch for Model {
     }
 
     fn continued(&self, server: u16, requests: u32) {
-        self.lock().cluster.continued(ServerId(server), requests.into());
+        self.lock().continued(ServerId(server), requests.into());
     }
 
     fn reprioritised(&self, service: u16, before: u8, after: u8) {

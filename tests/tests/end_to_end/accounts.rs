@@ -136,6 +136,7 @@ fn why_follows_a_connection_from_server_to_server_until_it_has_to_stay() {
     let rig = stage.rig();
     let sources = Sources::new(rig).unwrap();
     let mut visitor = Visitor::new(&sources, at("198.19.50.1"));
+    let (further, undecided) = (of_servers(rig, "further"), of_servers(rig, "undecided"));
     let steps = why_next(rig, &visitor, "/pages/why-0");
     assert_eq!(steps["connection"][0], "none", "{steps:?}");
     assert_eq!(steps["further requests"], ["dispatched one by one", "per_request = true"]);
@@ -159,6 +160,13 @@ fn why_follows_a_connection_from_server_to_server_until_it_has_to_stay() {
     let next = why_next(rig, &visitor, "/pages/why-0")["next request"].clone();
     assert_eq!(next, [format!("stays at {server}"), "opaque: chunked".to_owned()]);
     assert_eq!(server_of(&visitor.try_get("/pages/why-0", "").unwrap()), server);
+    // All but the first, and but the last.
+    assert_eq!(of_servers(rig, "further") - further, 39 + 3 + 1);
+    assert_eq!(of_servers(rig, "undecided") - undecided, 1);
+}
+
+fn of_servers(rig: &Rig, key: &str) -> u64 {
+    rig.show("front", "servers").unwrap().iter().map(|row| row[key].as_u64().unwrap()).sum()
 }
 
 /// A request goes the slow path until it is said to be known, and then not.

@@ -87,7 +87,7 @@ impl Model {
         let has_mac =
             |choice: &Choice| state.entries.get(choice.server.index()).is_some_and(|entry| entry.usable != 0);
         let choice = chosen.filter(has_mac).unwrap_or(stays);
-        state.tally(request.class, choice);
+        state.tally(request.class, choice, true);
         if !flow.is_counted || choice.server.0 != flow.server {
             state.add_load(request.class, choice.server, now);
         }

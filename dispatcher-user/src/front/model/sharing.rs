@@ -33,7 +33,7 @@ impl Model {
     /// Takes in what the program has counted and dispatched.
     pub(super) fn look(&self, state: &mut State, now: Duration) {
         for server in (0..self.servers).map(ServerId) {
-            state.cluster.continued(server, self.kept.fresh(server));
+            state.continued(server, self.kept.fresh(server));
         }
         let (records, lost) = state.choices.drain();
         self.counters.add(ControlCounter::DispatchUnlearnt, lost);
@@ -50,7 +50,7 @@ impl Model {
         let choice = Choice { server: ServerId(record.server), outcome: Outcome::from_code(record.outcome) };
         let view = state.cluster.view(&config.servers);
         state.policies[owner].observed(request, choice, &view, &mut rand::rng());
-        state.tally(request.class, choice);
+        state.tally(request.class, choice, record.further != further::NOT);
         if record.further != further::IN_PLACE {
             state.cluster.dispatched(choice.server, request.class, now);
         }
@@ -113,9 +113,17 @@ impl Model {
 
 impl State {
     /// Counts a decision, whoever made it.
-    pub(super) fn tally(&mut self, class: ClassId, choice: Choice) {
+    pub(super) fn tally(&mut self, class: ClassId, choice: Choice, is_further: bool) {
         let tallies = [self.by_server.get_mut(choice.server.index()), self.by_class.get_mut(class.index())];
-        tallies.into_iter().flatten().for_each(|tally| tally.count(choice.outcome));
+        tallies.into_iter().flatten().for_each(|tally| tally.count(choice.outcome, is_further));
+    }
+
+    /// Counts requests that went to a server without a decision.
+    pub(super) fn continued(&mut self, server: ServerId, requests: u64) {
+        self.cluster.continued(server, requests);
+        if let Some(undecided) = self.undecided.get_mut(server.index()) {
+            *undecided += requests;
+        }
     }
 
     /// A request that was decided about here goes to a server: it counts in that one's load, and the program is told at once.

@@ -137,7 +137,7 @@ fn hits_are_counted_by_class_and_server() {
     model.accept(&report("server1", 1), 1_000_000).unwrap();
     let class = dispatch(&model, 0, "/a").unwrap().class;
     dispatch(&model, 1, "/a").unwrap();
-    let expected = Tally { dispatched: 2, hits: 1, moved: 0 };
+    let expected = Tally { dispatched: 2, hits: 1, ..Tally::default() };
     let state = model.lock();
     assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
     assert_eq!(state.policies[0].bound_server(ClassId(class)), Some(ServerId(0)));
@@ -173,7 +173,7 @@ fn a_further_request_goes_where_its_class_is_bound() {
     let known = Some(Known { owner: 0, target: first.known.unwrap().target, class: first.class });
     let expected = Onward { server: 0, class: first.class, priority: 3, known };
     assert_eq!(onward(&model, "/a"), expected);
-    let counted = Tally { dispatched: 2, hits: 1, moved: 0 };
+    let counted = Tally { dispatched: 2, hits: 1, moved: 0, further: 1 };
     let state = model.lock();
     assert_eq!((state.by_server[0], state.by_class[usize::from(first.class)]), (counted, counted));
     drop(state);
@@ -211,7 +211,7 @@ fn a_further_request_that_nobody_can_take_stays_and_counts() {
     let stays = onward(&model, "/a");
     assert_eq!((stays.server, stays.priority), (1, 3));
     assert_eq!(stays.class, model.services()[0].classes.classify(&head_of("/a")).0);
-    assert_eq!(model.lock().by_server[1], Tally { dispatched: 1, ..Tally::default() });
+    assert_eq!(model.lock().by_server[1], Tally { dispatched: 1, further: 1, ..Tally::default() });
     let other = Flow { server: 1, class: 2, priority: 4, is_counted: false };
     let unknown = model.further(9, "198.18.0.1:40000".parse().unwrap(), &head_of("/a"), &other);
     let expected = Onward { server: 1, class: 2, priority: 4, known: None };
@@ -312,6 +312,18 @@ fn a_request_in_the_place_of_one_that_is_answered_adds_no_load() {
         model.share();
         assert_eq!(load(home) > before, adds, "{further}");
     }
+    assert_eq!(model.lock().by_server.iter().map(|tally| tally.further).sum::<u64>(), 4);
+}
+
+#[test]
+fn what_nobody_decides_about_is_counted_by_server_and_not_as_dispatched() {
+    let model = model();
+    model.continued(1, 3);
+    model.continued(1, 2);
+    model.continued(9, 1);
+    let state = model.lock();
+    assert_eq!(state.undecided, [0, 5]);
+    assert_eq!(state.by_server[1], Tally::default());
 }
 
 #[test]
@@ -324,7 +336,7 @@ fn the_program_s_dispatches_count_as_our_own() {
     model.lock().choices.note_as_the_program(&record);
     model.share();
     let state = model.lock();
-    let expected = Tally { dispatched: 2, hits: 1, moved: 0 };
+    let expected = Tally { dispatched: 2, hits: 1, ..Tally::default() };
     assert_eq!((state.by_server[0], state.by_class[usize::from(class)]), (expected, expected));
     drop(state);
     assert_eq!(model.admission().tallies(0).of(3).admitted(), 2);

@@ -76,6 +76,10 @@ struct ServerRow<'a> {
     dispatched: u64,
     hits: u64,
     moved: u64,
+    /// Of the dispatched ones, those on kept connections.
+    further: u64,
+    /// Requests on kept connections that nobody decided about: pipelined, or of connections that are not followed.
+    undecided: u64,
     packets: u64,
     bytes: u64,
     report_age_ms: Option<u64>,
@@ -99,6 +103,8 @@ struct BindRow<'a> {
     dispatched: Option<u64>,
     hits: Option<u64>,
     moved: Option<u64>,
+    /// Of the dispatched ones, those on kept connections.
+    further: Option<u64>,
 }
 
 impl Answer for Status {
@@ -134,7 +140,7 @@ impl Status {
             Some((class.0, state.cluster.measured_service_time(id, class)?.as_micros() as u64))
         });
         let entry = state.entries[id.index()];
-        let Tally { dispatched, hits, moved } = state.by_server[id.index()];
+        let Tally { dispatched, hits, moved, further } = state.by_server[id.index()];
         let report = server.last_report();
         let traffic = self.traffic(id).unwrap_or_default();
         ServerRow {
@@ -153,6 +159,8 @@ impl Status {
             dispatched,
             hits,
             moved,
+            further,
+            undecided: state.undecided[id.index()],
             packets: traffic.packets,
             bytes: traffic.bytes,
             report_age_ms: server.report_age(self.model.now()).map(|age| age.as_millis() as u64),
@@ -187,7 +195,7 @@ impl Status {
         policy: &dyn Policy,
         class: ClassId,
     ) -> BindRow<'a> {
-        let Tally { dispatched, hits, moved } =
+        let Tally { dispatched, hits, moved, further } =
             state.by_class.get(class.index()).copied().unwrap_or_default();
         BindRow {
             service: &service.config.name,
@@ -197,6 +205,7 @@ impl Status {
             dispatched: Some(dispatched),
             hits: Some(hits),
             moved: Some(moved),
+            further: Some(further),
             ..BindRow::default()
         }
     }
