@@ -78,7 +78,7 @@ impl Status {
         let name = service
             .classes
             .name(class)
-            .map_or_else(|| class.0.to_string(), |name| format!("{class:?} {name}"));
+            .map_or_else(|| class.0.to_string(), |name| format!("{} {name}", class.0));
         steps.push(Step::new("class", name, format_args!("target {}", head.target)));
         steps.push(self.server_step(owner, class));
         let unasked = class_cache::unasked(self.model.lock().policies[owner].as_ref(), &table);
