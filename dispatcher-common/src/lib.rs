@@ -18,6 +18,7 @@ pub mod filter;
 pub mod head_scan;
 pub mod limits;
 pub mod member;
+pub mod merge;
 pub mod path_state;
 pub mod per_request;
 #[cfg(feature = "user")]

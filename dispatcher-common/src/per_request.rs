@@ -118,6 +118,22 @@ pub const fn released(filter: &Filter, seq: u32, server: u16) -> Released {
     }
 }
 
+/// Whether the slow path may write a flow's filter. It does so whole, some time after it has read it, and what the program has noted in
+/// between is undone: a request that it has dispatched, or a release that it has taken, would be lost for good. So at any time one of
+/// the two writes: the slow path while it has a request of the flow, when the program starts nothing and sends no released request
+/// on; the program from then on, until the flow is opaque and nothing moves, or if nothing is left to it: `is_last` says that the
+/// client's stream ends where a request could start, or that the slow path itself has the one that starts there, for a ticket.
+#[inline(always)]
+#[must_use]
+pub const fn may_write(filter: &Filter, is_last: bool) -> bool {
+    if filter.flags & flag::ASKED != 0 {
+        return true;
+    }
+    let may_dispatch = filter.flags & flag::FOLLOWED != 0 && !is_last;
+    let may_leave = filter.flags & flag::MOVING != 0 && !is_settled(filter);
+    !may_dispatch && !may_leave
+}
+
 /// What a server's kernel says of its socket for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
@@ -213,6 +229,18 @@ mod tests {
         let asked = flag::ASKED | flag::FURTHER | flag::MOVING;
         assert_eq!(released(&with_flags(asked), SEQ, 2), Released::TakeUnsent);
         assert_eq!(released(&with_flags(flag::ASKED), SEQ, 1), Released::Stale);
+    }
+
+    #[test]
+    fn the_slow_path_writes_while_the_program_waits_for_it_or_has_nothing_to_do() {
+        let may = |flags, is_last| may_write(&with_flags(flags), is_last);
+        let moving = flag::FURTHER | flag::MOVING;
+        assert!(may(flag::ASKED, false) && may(flag::ASKED | moving, false));
+        assert!(!may(flag::FOLLOWED, false), "it may dispatch the next request");
+        assert!(!may(flag::FOLLOWED | moving | flag::RESPONDED, false));
+        assert!(may(flag::FOLLOWED, true) && may(flag::FOLLOWED | moving | flag::RESPONDED, true));
+        assert!(!may(moving, false) && !may(moving | flag::FOLLOWED, true), "it may take a release");
+        assert!(may(moving | flag::RESPONDED, false) && may(flag::FURTHER, false) && may(0, false));
     }
 
     #[test]

@@ -190,13 +190,20 @@ impl Shared {
         self.dispatch.server(server).filter(|entry| entry.usable != 0)
     }
 
-    /// Counts what a written filter has become: a flow that ended, or an open one of another priority.
-    fn settle(&self, written: Result<Option<Settled>, Failed>) {
-        let Settled { key, before, after } = match written {
-            Ok(Some(settled)) => settled,
-            Ok(None) => return,
-            Err(Failed) => return self.count(ControlCounter::FilterUpdateFailed),
-        };
+    /// Counts what a written filter has become: a flow that ended, or an open one of another priority. Tells whether it was written.
+    fn settle(&self, written: Result<Option<Settled>, Failed>) -> bool {
+        match written {
+            Ok(Some(settled)) => self.count_change(&settled),
+            Ok(None) => return false,
+            Err(Failed) => {
+                self.count(ControlCounter::FilterUpdateFailed);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn count_change(&self, Settled { key, before, after }: &Settled) {
         if before.state != state::ESTABLISHED {
             return;
         }
@@ -501,17 +508,19 @@ impl Engine {
         let (service, priority) = (arrival.key.service(), filter.priority);
         let mut noted = filter;
         let head_limit = self.shared.head_limit;
-        if let Some(wait) = progress::note(&mut noted, &arrival.frame, payload, head_limit, now.ns) {
-            self.shared.dispatch.answered(service, priority, wait);
-        }
+        let wait = progress::note(&mut noted, &arrival.frame, payload, head_limit, now.ns);
         let closes = arrival.frame.has(flags::FIN | flags::RST) && filter.state == state::ESTABLISHED;
         if closes {
             noted.state = state::CLOSING;
         }
         if self.updates.find(&arrival.key).is_none() {
-            self.rewrite(arrival, &filter, &noted);
+            let is_last = following::ends_there(&filter, &arrival.frame);
+            if self.rewrite(arrival, &filter, &noted, is_last) {
+                self.count_answered(arrival, &filter, wait);
+            }
             return;
         }
+        self.count_answered(arrival, &filter, wait);
         if closes {
             self.shared.dispatch.closed(service, priority);
         }

@@ -57,6 +57,11 @@ pub(super) fn starts_request(filter: &Filter, frame: &Frame) -> bool {
         && matches!(data_of(filter, frame.seq, end_of(frame)), Data::Request | Data::Again)
 }
 
+/// Whether no request can start at the boundary, because the client's stream ends there.
+pub(super) fn ends_there(filter: &Filter, frame: &Frame) -> bool {
+    frame.has(flags::RST) || frame.has(flags::FIN) && end_of(frame) == filter.boundary
+}
+
 /// Notes how far the client's data reaches.
 pub(super) fn note_end(filter: &mut Filter, frame: &Frame) {
     let end = end_of(frame);

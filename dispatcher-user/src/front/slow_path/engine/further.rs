@@ -1,7 +1,7 @@
 //! The engine's part for further requests of a connection. The kernel's program gives them here when it does not know their class or
 //! may not choose, and all data behind them until the filter says where the next one may start.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use dispatcher_common::{
     counter::ControlCounter,
@@ -39,18 +39,17 @@ impl Engine {
         let Some(before) = self.look_up(&arrival.key).filter(is_handed_off) else { return self.lost() };
         let frame = &arrival.frame;
         if !following::starts_request(&before, frame) {
-            // It comes again, after it was dealt with.
-            let counters = [ControlCounter::Reticketed, ControlCounter::FurtherForwarded];
-            return self.send_as_latest(arrival, &before, counters, buffer, now);
+            return self.dealt_with(arrival, &before, buffer, now);
         }
         let Some(entry) = self.shared.usable_server(before.server) else { return self.unsendable() };
-        let noted = self.with_ack(arrival, before, now);
+        let (noted, wait) = progress::with_ack(before, frame, now.ns);
         let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
         // One that is sent before the latest has a response goes without a ticket, which would take the place of that one's.
         if !is_settled(&noted) || !self.shared.takes_ticket(frame) {
-            self.go_along(arrival, &before, noted, payload, now);
+            self.go_along(arrival, &before, payload, now);
             return self.forward(arrival, before.server, ControlCounter::FurtherForwarded, buffer);
         }
+        self.count_answered(arrival, &before, wait);
         let request = self.judge_further(arrival, &noted, payload, now);
         match request.judgement {
             Further::Dispatched(onward) => {
@@ -63,6 +62,12 @@ impl Engine {
                 self.refuse_request(arrival, &buffer[ROOM..], &before, refusal, now, outbox)
             }
         }
+    }
+
+    /// A request that comes again, after it was dealt with.
+    fn dealt_with(&self, arrival: &Arrival, filter: &Filter, buffer: &mut [u8], now: Now) -> Verdict {
+        let counters = [ControlCounter::Reticketed, ControlCounter::FurtherForwarded];
+        self.send_as_latest(arrival, filter, counters, buffer, now)
     }
 
     /// What cannot be understood stays, for its server to answer.
@@ -92,7 +97,8 @@ impl Engine {
         Request { judgement, course }
     }
 
-    /// To the server that has the connection, with a ticket that names the one that is to answer.
+    /// To the server that has the connection, with a ticket that names the one that is to answer. Only if the filter says so: nobody
+    /// would take the connection that a server releases for another ticket.
     fn send_further(
         &mut self,
         arrival: &Arrival,
@@ -102,19 +108,24 @@ impl Engine {
         buffer: &mut [u8],
         now: Now,
     ) -> Verdict {
-        let verdict = self.send_with_ticket(arrival, to, Stamp::latest(after), buffer, now);
+        // Those behind it in the segment are nobody's decision.
+        self.count_more(before.server, after.requests.wrapping_sub(before.requests).saturating_sub(1));
+        if !self.rewrite(arrival, before, after, true) {
+            return match self.look_up(&arrival.key).filter(is_handed_off) {
+                Some(latest) => self.dealt_with(arrival, &latest, buffer, now),
+                None => self.lost(),
+            };
+        }
         let stays = to.server == before.server;
         self.shared.count(if stays { ControlCounter::FurtherStayed } else { ControlCounter::FurtherMoving });
         if after.kept_busy != before.kept_busy {
             self.shared.count(ControlCounter::MoveKeptBusy);
         }
-        // Those behind it in the segment are nobody's decision.
-        self.count_more(before.server, after.requests.wrapping_sub(before.requests).saturating_sub(1));
-        self.rewrite(arrival, before, after);
-        verdict
+        self.send_with_ticket(arrival, to, Stamp::latest(after), buffer, now)
     }
 
-    /// Data behind a request that was with the slow path when it came. While that still is, on another queue, nothing is noted.
+    /// Data behind a request that was with the slow path when it came. While that still is, on another queue, nothing is noted; nor
+    /// is a request once the program follows the flow again, but for one that gets a ticket.
     pub(super) fn behind(
         &mut self,
         arrival: &Arrival,
@@ -125,44 +136,47 @@ impl Engine {
         let Some(before) = self.look_up(&arrival.key).filter(is_handed_off) else { return self.lost() };
         if before.flags & flag::ASKED == 0 {
             let frame = &arrival.frame;
-            let noted = self.with_ack(arrival, before, now);
+            let (noted, _) = progress::with_ack(before, frame, now.ns);
             if is_settled(&noted) && following::starts_request(&before, frame) {
                 return self.further(arrival, buffer, now, outbox);
             }
-            let payload = &buffer[ROOM + frame.payload..ROOM + frame.end];
-            self.go_along(arrival, &before, noted, payload, now);
+            self.go_along(arrival, &before, &buffer[ROOM + frame.payload..ROOM + frame.end], now);
         }
         self.forward(arrival, before.server, ControlCounter::BehindForwarded, buffer)
     }
 
     /// Notes data that goes to its server as it is. Packets and bytes the kernel's program has counted.
-    fn go_along(&mut self, arrival: &Arrival, before: &Filter, noted: Filter, payload: &[u8], now: Now) {
-        let mut after = noted;
+    fn go_along(&self, arrival: &Arrival, before: &Filter, payload: &[u8], now: Now) {
+        let frame = &arrival.frame;
+        let (mut after, wait) = progress::with_ack(*before, frame, now.ns);
         if after.flags & flag::ASKED != 0 {
             after.flags = after.flags & !flag::ASKED | flag::FOLLOWED;
         }
-        progress::note_data(&mut after, &arrival.frame, payload, self.shared.head_limit, now.ns);
+        progress::note_data(&mut after, frame, payload, self.shared.head_limit, now.ns);
         self.count_more(before.server, after.requests.wrapping_sub(before.requests));
-        if arrival.frame.has(flags::FIN | flags::RST) && after.state == state::ESTABLISHED {
+        if frame.has(flags::FIN | flags::RST) && after.state == state::ESTABLISHED {
             after.state = state::CLOSING;
         }
-        self.rewrite(arrival, before, &after);
+        if self.rewrite(arrival, before, &after, following::ends_there(before, frame)) {
+            self.count_answered(arrival, before, wait);
+        }
     }
 
-    /// The filter with the frame's acknowledgement noted, as the kernel's program may have done already.
-    fn with_ack(&self, arrival: &Arrival, filter: Filter, now: Now) -> Filter {
-        let mut noted = filter;
-        if let Some(wait) = progress::note_ack(&mut noted, &arrival.frame, now.ns) {
+    /// Counts how long a request has waited, if a frame shows that its client has the first of the response.
+    pub(super) fn count_answered(&self, arrival: &Arrival, filter: &Filter, wait: Option<Duration>) {
+        if let Some(wait) = wait {
             self.shared.dispatch.answered(arrival.key.service(), filter.priority, wait);
         }
-        noted
     }
 
-    /// Writes a filter before its frame is sent.
-    pub(super) fn rewrite(&self, arrival: &Arrival, before: &Filter, after: &Filter) {
+    /// Writes a filter before its frame is sent; see [`merge::write`]. Tells whether it was written.
+    pub(super) fn rewrite(&self, arrival: &Arrival, before: &Filter, after: &Filter, is_last: bool) -> bool {
         let shared = &self.shared;
-        self.count_opaque(before.opaque, after.opaque);
-        shared.settle(merge::write(&*shared.filters, arrival.key, before, after));
+        let is_written = shared.settle(merge::write(&*shared.filters, arrival.key, before, after, is_last));
+        if is_written {
+            self.count_opaque(before.opaque, after.opaque);
+        }
+        is_written
     }
 
     /// Counts requests that nobody decides about.

@@ -30,9 +30,15 @@ pub(super) fn note(
     wait
 }
 
+/// A filter with what a frame acknowledges, and how long a request has waited, if the client has the first of its response.
+pub(super) fn with_ack(mut filter: Filter, frame: &Frame, now_ns: u64) -> (Filter, Option<Duration>) {
+    let wait = note_ack(&mut filter, frame, now_ns);
+    (filter, wait)
+}
+
 /// Notes what the client acknowledges; the kernel's program may have noted a later one meanwhile. Gives how long a request has
 /// waited, if this is the first of its response.
-pub(super) fn note_ack(filter: &mut Filter, frame: &Frame, now_ns: u64) -> Option<Duration> {
+fn note_ack(filter: &mut Filter, frame: &Frame, now_ns: u64) -> Option<Duration> {
     if !frame.has(flags::ACK) {
         return None;
     }

@@ -12,7 +12,7 @@ use dispatcher_common::{
     tuple::Tuple,
 };
 
-use super::{Arrival, Engine, Now, Shared, Verdict, following::is_followed, is_handed_off};
+use super::{Arrival, Engine, Now, Shared, Verdict, following::is_followed, is_handed_off, progress};
 use crate::front::slow_path::{
     collect::Destination,
     frame::{ETHERNET_LEN, Frame, ROOM, set_macs},
@@ -159,7 +159,8 @@ impl Engine {
     }
 
     /// A segment that may be that of the latest ticket. A late copy of one that has a response needs none, and may be of a connection
-    /// that its server has closed since. `again` and `otherwise` say what the two are counted as.
+    /// that its server has closed since. Nor does one get a ticket that acknowledges more than the first did: the next segment like it
+    /// will look like the response's, and what is released then is nobody's. `again` and `otherwise` say what the two are counted as.
     pub(super) fn send_as_latest(
         &self,
         arrival: &Arrival,
@@ -168,7 +169,9 @@ impl Engine {
         buffer: &mut [u8],
         now: Now,
     ) -> Verdict {
-        if needs_ticket(filter, arrival.frame.seq, arrival.frame.ack) {
+        let frame = &arrival.frame;
+        let (noted, _) = progress::with_ack(*filter, frame, now.ns);
+        if needs_ticket(&noted, frame.seq, frame.ack) {
             self.repeat(arrival, filter, again, buffer, now)
         } else {
             self.forward(arrival, filter.server, otherwise, buffer)

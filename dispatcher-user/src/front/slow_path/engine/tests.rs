@@ -33,12 +33,16 @@ const MS: u64 = 1_000_000;
 const CACHE_KEY: SipKey = SipKey { k0: 5, k1: 6 };
 const GENERATION: u32 = 2;
 
+/// The filters, and what somebody else writes after the next look-up.
 #[derive(Default)]
-struct Table(Mutex<HashMap<FlowKey, Filter>>);
+struct Table(Mutex<HashMap<FlowKey, Filter>>, Mutex<Option<(FlowKey, Filter)>>);
 
 impl Filters for Table {
     fn lookup(&self, key: &FlowKey) -> io::Result<Option<Filter>> {
-        Ok(self.0.lock().unwrap().get(key).copied())
+        let mut filters = self.0.lock().unwrap();
+        let found = filters.get(key).copied();
+        filters.extend(self.1.lock().unwrap().take());
+        Ok(found)
     }
 
     fn update_batch(&self, keys: &[FlowKey], filters: &[Filter]) -> usize {
@@ -245,6 +249,7 @@ impl World {
         let filter = Filter {
             handoff_seq: 1001,
             handoff_ack: 5001,
+            request_ack: 5001,
             server: 7,
             class: 9,
             priority: 2,

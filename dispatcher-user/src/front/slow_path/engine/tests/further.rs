@@ -328,7 +328,7 @@ fn a_repetition_gets_the_same_ticket_until_there_is_a_response() {
     let mut world = World::handed_off();
     let shape = world.next(EIGHT);
     let first = world.sends(0, &shape);
-    let again = Shape { ack: shape.ack + 5, ..shape };
+    let again = shape.clone();
     // In the same batch, and on another queue after it.
     assert_eq!(world.one(0, &again, kind::FURTHER).ticket(), first.ticket());
     world.engines[0].flush();
@@ -347,6 +347,22 @@ fn a_repetition_gets_the_same_ticket_until_there_is_a_response() {
     ]);
 }
 
+/// What the program notes of an acknowledgement while it waits is of the request before.
+#[test]
+fn a_repetition_that_acknowledges_more_than_its_request_gets_no_ticket() {
+    let mut world = World::handed_off();
+    let shape = world.next(EIGHT);
+    let again = Shape { ack: shape.ack + 5, ..shape.clone() };
+    for shape in [&shape, &again] {
+        world.kind_of(shape);
+    }
+    assert_eq!(kind_of(&world.one(0, &shape, kind::FURTHER)), Some(ticket::KIND_MOVE));
+    assert_eq!(world.one(0, &again, kind::FURTHER).ticket(), None);
+    // The segment after it makes the program take the request for answered, and drop its release.
+    world.change(|filter| filter.flags |= flag::RESPONDED);
+    assert_eq!(released(&world.state(), shape.seq, 8), Released::Stale);
+}
+
 #[test]
 fn a_released_request_that_comes_again_is_handed_off_again_under_its_number() {
     let mut world = World::handed_off();
@@ -363,7 +379,7 @@ fn a_released_request_that_comes_again_is_handed_off_again_under_its_number() {
 }
 
 #[test]
-fn data_behind_a_request_is_forwarded_and_the_requests_in_it_noted() {
+fn data_behind_a_request_is_forwarded_as_it_is_once_the_flow_is_followed_again() {
     let mut world = World::handed_off();
     let first = world.next(&post(5));
     let seq = first.seq + first.payload.len() as u32;
@@ -372,12 +388,13 @@ fn data_behind_a_request_is_forwarded_and_the_requests_in_it_noted() {
     let kinds = [&first, &body, &second].map(|shape| world.kind_of(shape));
     assert_eq!(kinds, [kind::FURTHER, kind::BEHIND, kind::BEHIND]);
     assert_eq!(kind_of(&world.one(0, &first, kind::FURTHER)), Some(ticket::KIND_BOOKS));
+    let followed = world.state();
+    assert_eq!((flags_of(&followed), followed.boundary), (FOLLOWED, second.seq));
     assert_eq!(world.one(0, &body, kind::BEHIND).ticket(), None);
     assert_eq!(world.one(0, &second, kind::BEHIND).ticket(), None);
     world.engines[0].flush();
-    let (filter, end) = (world.state(), second.seq + REQUEST.len() as u32);
-    assert_eq!((flags_of(&filter), filter.boundary, filter.next_seq), (FOLLOWED, end, end));
-    assert_eq!((filter.requests, filter.handoff_seq), (3, first.seq));
+    assert_eq!(world.state(), followed, "the program may be dispatching the second one");
+    assert_eq!(world.continued(), 1, "which its server has all the same");
     world.assert_counts(&[
         (ControlCounter::Dispatched, 1),
         (ControlCounter::FurtherStayed, 1),
@@ -386,17 +403,17 @@ fn data_behind_a_request_is_forwarded_and_the_requests_in_it_noted() {
 }
 
 #[test]
-fn a_request_that_begins_in_the_middle_of_data_behind_cannot_be_followed() {
-    let mut world = World::handed_off();
-    let first = world.next(&post(5));
+fn a_request_that_begins_in_the_middle_of_data_cannot_be_followed() {
+    let mut world = World::following();
+    let first = Shape::request(&post(5));
+    world.unflushed(0, &first);
     let seq = first.seq + first.payload.len() as u32;
-    let behind = Shape { seq, payload: [&b"hello"[..], REQUEST].concat(), ..first.clone() };
-    world.sends(0, &first);
-    world.one(0, &behind, kind::BEHIND);
+    let later = Shape { seq, payload: [&b"hello"[..], REQUEST].concat(), ..first };
+    world.one(0, &later, kind::LATER);
     world.engines[0].flush();
     let filter = world.state();
     assert_eq!((flags_of(&filter), filter.opaque), (0, opaque::STRADDLED));
-    assert_eq!(filter.next_seq, behind.seq + behind.payload.len() as u32);
+    assert_eq!(filter.next_seq, later.seq + later.payload.len() as u32);
     assert_eq!(world.count(ControlCounter::OpaqueStraddled), 1);
 }
 
@@ -410,12 +427,12 @@ fn data_behind_a_request_on_another_queue_is_forwarded_without_a_note() {
     assert_eq!(world.one(1, &behind, kind::BEHIND).ticket(), None);
     world.engines[1].flush();
     assert_eq!(world.state(), asked);
-    // Once that one is done, the data may be noted.
+    // Nor once that one is done: the flow is the program's again.
     world.one(0, &first, kind::FURTHER);
-    world.engines[0].flush();
+    let followed = world.state();
     world.one(1, &behind, kind::BEHIND);
     world.engines[1].flush();
-    assert_eq!((world.state().requests, world.state().boundary), (3, behind.seq + REQUEST.len() as u32));
+    assert_eq!(world.state(), followed);
 }
 
 #[test]
@@ -426,12 +443,8 @@ fn a_pipelined_request_that_came_while_the_first_was_pending_is_followed() {
     let second = Shape { seq: 1001 + REQUEST.len() as u32, ..first };
     assert_eq!(world.one(0, &second, kind::LATER).ticket(), None);
     world.engines[0].flush();
-    // And one that came late.
-    let third = Shape { seq: second.seq + REQUEST.len() as u32, ..second };
-    world.one(1, &third, kind::LATER);
-    world.engines[1].flush();
     let filter = world.state();
-    assert_eq!((filter.requests, filter.boundary), (3, third.seq + REQUEST.len() as u32));
+    assert_eq!((filter.requests, filter.boundary), (2, second.seq + REQUEST.len() as u32));
     assert_eq!((flags_of(&filter), filter.handoff_seq), (FOLLOWED, 1001));
 }
 
@@ -443,6 +456,93 @@ fn a_request_that_came_before_its_flow_was_established_or_asked_about_is_dispatc
         assert_eq!(kind_of(&world.one(0, &shape, kind)), Some(ticket::KIND_MOVE));
         let filter = world.state();
         assert_eq!((filter.flags, filter.requests), (FOLLOWED | flag::FURTHER | flag::MOVING, 2));
+    }
+}
+
+/// What came while the filter was pending, or asked about, meets one that the program writes again: it would lose a request that the
+/// program has dispatched meanwhile.
+#[test]
+fn a_flow_that_is_followed_is_the_program_s() {
+    for kind in [kind::LATER, kind::BEHIND] {
+        for (text, responded) in [(EIGHT, 0), (b"", 0), (b"", 300)] {
+            let mut world = World::handed_off();
+            let before = world.state();
+            let shape = Shape { ack: before.request_ack + responded, ..world.next(text) };
+            assert_eq!(world.one(0, &shape, kind).ticket(), None);
+            world.engines[0].flush();
+            assert_eq!(world.state(), before);
+            assert_eq!(world.dispatch.answered.load(Ordering::Relaxed), 0, "the program counts it");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_flow_that_is_followed_is_noted_where_no_request_can_start_any_more() {
+    let ends = |flags, seq: fn(&Shape) -> u32, text: &[u8]| {
+        let mut world = World::handed_off();
+        let next = world.next(text);
+        world.one(0, &Shape { flags, seq: seq(&next), ..next }, kind::LATER);
+        (world.state().state, world.open())
+    };
+    let fin = flags::ACK | flags::FIN;
+    assert_eq!(ends(fin, |next| next.seq, b""), (state::CLOSING, 0));
+    assert_eq!(ends(fin, |next| next.seq - 5, b"hello"), (state::CLOSING, 0));
+    assert_eq!(ends(fin, |next| next.seq + 5, b"hello"), (state::ESTABLISHED, 1));
+    assert_eq!(ends(flags::RST, |next| next.seq + 9, b""), (state::CLOSING, 0));
+}
+
+#[test]
+fn nothing_is_written_while_a_release_may_be_taken() {
+    let mut world = World::handed_off();
+    let first = world.next(b"POST /eight HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let seq = first.seq + first.payload.len() as u32;
+    let body = Shape { seq, payload: b"5\r\nhello\r\n".to_vec(), ..first.clone() };
+    for shape in [&first, &body] {
+        world.kind_of(shape);
+    }
+    assert_eq!(kind_of(&world.one(0, &first, kind::FURTHER)), Some(ticket::KIND_MOVE));
+    let moving = world.state();
+    assert_eq!((moving.flags, moving.opaque), (flag::FURTHER | flag::MOVING, opaque::CHUNKED));
+    world.one(0, &body, kind::BEHIND);
+    assert_eq!(world.state(), moving);
+    // Once it is answered nobody takes it any more.
+    world.change(|filter| filter.flags |= flag::RESPONDED);
+    world.one(0, &body, kind::BEHIND);
+    assert_eq!(world.state().next_seq, body.seq + body.payload.len() as u32);
+}
+
+#[test]
+fn a_ticket_goes_out_only_if_the_filter_tells_of_it() {
+    let other = |filter: &Filter, flags| {
+        let (boundary, requests) = (filter.boundary + EIGHT.len() as u32, filter.requests + 1);
+        Filter { boundary, requests, flags, ..*filter }
+    };
+    for (flags, expected) in
+        [(FOLLOWED | flag::RESPONDED, None), (FOLLOWED | flag::FURTHER, Some(ticket::KIND_BOOKS))]
+    {
+        let mut world = World::handed_off();
+        let shape = world.next(EIGHT);
+        world.kind_of(&shape);
+        let mut latest = other(&world.state(), flags);
+        if expected.is_some() {
+            (latest.handoff_seq, latest.request_ack, latest.response_ns) = (shape.seq, shape.ack, 0);
+        }
+        // Another queue deals with a copy of it between the look-up and the decision.
+        *world.table.1.lock().unwrap() = Some((World::key(&shape), latest));
+        assert_eq!(kind_of(&world.one(0, &shape, kind::FURTHER)), expected);
+        assert_eq!(world.state(), latest);
+        world.assert_counts(&[
+            (ControlCounter::Dispatched, 1),
+            (ControlCounter::ClassCached, 0),
+            (
+                if expected.is_some() {
+                    ControlCounter::Reticketed
+                } else {
+                    ControlCounter::FurtherForwarded
+                },
+                1,
+            ),
+        ]);
     }
 }
 
@@ -583,7 +683,7 @@ fn a_filter_that_cannot_be_written_is_counted_for_a_further_request_too() {
     let mut world = World::handed_off();
     let shape = Shape { client_port: 9, ack: 5001, ..world.next(REQUEST) };
     // The table refuses this port only as an update.
-    let filter = world.state();
+    let filter = Filter { flags: ASKED, ..world.state() };
     world.table.0.lock().unwrap().insert(World::key(&shape), filter);
     assert_eq!(world.one(0, &shape, kind::FURTHER).ticket(), None);
     assert_eq!(world.count(ControlCounter::FilterUpdateFailed), 1);
