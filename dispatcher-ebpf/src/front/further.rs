@@ -125,7 +125,7 @@ fn pass_boundary(segment: &Segment<'_>, filter: &mut Filter) {
 #[inline(never)]
 fn ask(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
     let verdict = give(segment, filter, kind::FURTHER, FrontCounter::FurtherAsked);
-    if verdict == ABSENT {
+    if verdict == slow_path::ABSENT {
         return unheard(segment, filter);
     }
     if verdict == Verdict::redirect(FrontCounter::FurtherAsked) {
@@ -139,15 +139,12 @@ fn ask(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
 #[inline(never)]
 fn behind(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
     let verdict = give(segment, filter, kind::BEHIND, FrontCounter::FurtherBehind);
-    if verdict != ABSENT {
+    if verdict != slow_path::ABSENT {
         return verdict;
     }
     kept::note_end(segment.packet, filter);
     send(segment, filter, FrontCounter::FurtherUnheard)
 }
-
-/// Nobody listens.
-const ABSENT: Verdict = Verdict::drop(FrontCounter::SlowPathAbsentDropped);
 
 /// What is not sent yet is not noted.
 #[inline(always)]

@@ -21,11 +21,14 @@ pub(super) fn meta_of(segment: &Segment<'_>, filter: &Filter, kind: u8) -> SlowP
     SlowPathMeta { server: filter.server, class: filter.class, ..meta(segment, kind, filter.options) }
 }
 
+/// Nobody listens. The frame is as it was.
+pub(super) const ABSENT: Verdict = Verdict::drop(FrontCounter::SlowPathAbsentDropped);
+
 /// Gives the frame away. Dropped when nobody listens: the client repeats it, whereas the kernel would answer with a RST.
 #[inline(always)]
 pub(super) fn hand_over(segment: &Segment<'_>, meta: SlowPathMeta, counter: FrontCounter) -> Verdict {
     if !maps::redirect_to_slow_path(segment.ctx.rx_queue_index()) {
-        return Verdict::drop(FrontCounter::SlowPathAbsentDropped);
+        return ABSENT;
     }
     match write_meta(segment, meta) {
         Some(()) => Verdict::redirect(counter),

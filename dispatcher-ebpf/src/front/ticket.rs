@@ -22,17 +22,23 @@ use dispatcher_ebpf::{
 
 use super::{forward, frame, kept, segment::Segment, slow_path, verdict::Verdict};
 
-/// Sends the latest request again with a new ticket, or through the control plane when its options leave no room for one.
+/// Sends the latest request again with a new ticket, or through the control plane when its options leave no room for one, or when
+/// that may be about to undo that the connection was released: a server that is handed it all the same would be forgotten.
 #[inline(never)]
 pub(super) fn repeat(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
-    let (kind, slow, counter) = if filter.flags & flag::FURTHER == 0 {
+    let is_hand_off = filter.flags & flag::FURTHER == 0;
+    let (kind, slow, counter) = if is_hand_off {
         (kind::RETICKET, FrontCounter::HandoffRepeatedSlow, FrontCounter::HandoffRepeated)
     } else {
         (kind::FURTHER_AGAIN, FrontCounter::FurtherAsked, FrontCounter::FurtherRepeated)
     };
     filter.handoff_ack = segment.packet.ack;
-    if segment.packet.header_len > TCP_LEN + MAX_OPTIONS_BESIDE_TICKET {
-        return slow_path::hand_over(segment, slow_path::meta_of(segment, filter, kind), slow);
+    let has_room = segment.packet.header_len <= TCP_LEN + MAX_OPTIONS_BESIDE_TICKET;
+    if !has_room || is_hand_off && filter.flags & flag::ASKED != 0 {
+        let verdict = slow_path::hand_over(segment, slow_path::meta_of(segment, filter, kind), slow);
+        if !has_room || verdict != slow_path::ABSENT {
+            return verdict;
+        }
     }
     send(segment, filter, counter)
 }

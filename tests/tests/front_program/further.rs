@@ -485,7 +485,27 @@ fn repeated(family: Family) -> Vec<Case> {
             assert_eq!(outcome.filter.unwrap().flags, followed);
         }),
     );
+    cases.extend(handed_over_while_asked(family));
     cases
+}
+
+/// The slow path has the next request, and may be writing what undoes that the connection was released.
+fn handed_over_while_asked(family: Family) -> [Case; 2] {
+    let filter = Filter { move_to: 0, moves: 1, ..sent(family, flag::ASKED) };
+    let again = |name, action, counter| case(name, filter, &request(family), action, [counter]);
+    [
+        again("a hand-over waits for the slow path", REDIRECT, HandoffRepeatedSlow).check(move |outcome| {
+            outcome.assert_untouched();
+            assert_eq!(outcome.meta, Some(meta(family, kind::RETICKET)));
+            assert_eq!(outcome.filter.unwrap(), seen(filter, outcome));
+        }),
+        again("unless nobody is there", TX, HandoffRepeated).in_world(World::NoSlowPath).check(
+            move |outcome| {
+                assert_ticket(family, outcome, ticket(KIND_HAND_OFF, 1, CLASS, 0));
+                assert_eq!(outcome.filter.unwrap(), seen(filter, outcome));
+            },
+        ),
+    ]
 }
 
 #[test]
