@@ -9,7 +9,7 @@ use crate::{
     random::Random,
     reader::Reader,
     segment::{Byte, Kind, Segment, message},
-    world::{Context, Event},
+    world::{Context, Event, Profile},
 };
 
 /// Most bytes in one segment of a client.
@@ -60,6 +60,8 @@ pub(crate) struct Client {
     reader: Reader,
     generation: u32,
     is_ack_due: bool,
+    /// When the latest connection's segments are gone.
+    quiet_at: u64,
 }
 
 impl Client {
@@ -74,6 +76,7 @@ impl Client {
             reader: Reader::new(0, 0, 0),
             generation: 0,
             is_ack_due: false,
+            quiet_at: 0,
         }
     }
 
@@ -85,8 +88,11 @@ impl Client {
         matches!(self.state, State::Done | State::Aborted)
     }
 
-    /// Begins the next connection.
+    /// Begins the next connection, once nothing of the one before is under way.
     pub(crate) fn connect(&mut self, ctx: &mut Context) {
+        if ctx.now < self.quiet_at {
+            return ctx.after(self.quiet_at - ctx.now, Event::Connect);
+        }
         self.connection += 1;
         self.habits = habits(ctx);
         // The second connection's numbers wrap; all others are far from them.
@@ -231,7 +237,11 @@ impl Client {
         match self.state {
             State::SynSent => self.finish_handshake(segment, ctx),
             State::Open => self.receive_open(segment, ctx),
-            State::Done if segment.fin && segment.connection == self.connection => self.send_ack(ctx),
+            State::Done if segment.fin && segment.connection == self.connection => {
+                // TIME_WAIT begins anew (RFC 9293 section 3.10.7.4).
+                self.quiet_at = ctx.now + ctx.network.lifetime_ticks();
+                self.send_ack(ctx);
+            }
             State::Aborted if !segment.rst => {
                 ctx.send(Link::ClientToFrontEnd, Segment::reset_for(segment));
             }
@@ -336,7 +346,7 @@ impl Client {
 }
 
 fn habits(ctx: &mut Context) -> Habits {
-    let pipelining_per_mille = ctx.profile.pipelining_per_mille;
+    let Profile { pipelining_per_mille, most_chunked_per_mille, .. } = ctx.profile;
     let random = &mut ctx.random;
     let now_and_then = |random: &mut Random, most| random.between(0, 1) * random.between(0, most);
     let deep = random.hits(pipelining_per_mille);
@@ -347,7 +357,7 @@ fn habits(ctx: &mut Context) -> Habits {
         ack_delay_ticks: random.between(0, 20),
         pause_ticks: 8 + random.between(0, 1) * random.between(0, 60),
         body_per_mille: now_and_then(random, 500),
-        chunked_per_mille: now_and_then(random, 50),
+        chunked_per_mille: now_and_then(random, most_chunked_per_mille),
         joined_per_mille: now_and_then(random, 500),
         split_per_mille: now_and_then(random, 100),
         fin_early_per_mille: now_and_then(random, 10),

@@ -5,6 +5,7 @@
 mod further;
 mod newcomer;
 mod slow_path;
+mod writing;
 
 use std::collections::VecDeque;
 
@@ -16,8 +17,8 @@ use dispatcher_common::{
 };
 
 use self::{
-    further::{forward, make_opaque, note_ack, note_data, repeat},
-    slow_path::Update,
+    further::{forward, make_opaque, note_ack, note_data},
+    writing::Writing,
 };
 use crate::{
     mutation::Mutation,
@@ -37,8 +38,10 @@ pub(crate) struct FrontEnd {
     queue: VecDeque<(u8, Segment)>,
     /// Frames that the slow path is to send, and to which server.
     outgoing: VecDeque<(u16, Segment)>,
-    /// Filters that the slow path is to write.
-    updates: Vec<Update>,
+    /// The filter of a new connection that the slow path has handed off and is to write.
+    unwritten: Option<Filter>,
+    /// The filter of another one that it is writing.
+    writing: Option<Writing>,
     /// Whether a control plane listens.
     is_up: bool,
     /// How many requests of a thousand the class cache knows.
@@ -60,7 +63,7 @@ impl FrontEnd {
             let delay = ctx.random.between(50, 3000);
             ctx.after(delay, Event::ControlPlane);
         }
-        let Profile { most_halves_known, sends_first_per_mille, .. } = ctx.profile;
+        let Profile { most_halves_known, sends_first_per_mille, most_slow_ticks, .. } = ctx.profile;
         let random = &mut ctx.random;
         Self {
             servers,
@@ -70,11 +73,12 @@ impl FrontEnd {
             has_late_wrap: random.hits(500),
             queue: VecDeque::new(),
             outgoing: VecDeque::new(),
-            updates: Vec::new(),
+            unwritten: None,
+            writing: None,
             is_up: true,
             known_per_mille: random.between(0, most_halves_known) * 500,
             draining: None,
-            slow_ticks: random.between(1, 25),
+            slow_ticks: random.between(1, most_slow_ticks),
             crash_per_mille,
             sends_first: random.hits(sends_first_per_mille),
             overrun_per_mille: random.between(0, 1) * random.between(0, 200),
@@ -93,7 +97,7 @@ impl FrontEnd {
         self.outgoing.clear();
         // The program's own first requests are written at once, and so are the slow path's in this model: what may go wrong
         // between is not about further requests.
-        self.updates.retain(|update| matches!(update, Update::Insert(_)));
+        self.writing = None;
         self.draining = ctx.random.hits(300).then(|| ctx.random.next() as usize % self.servers);
         if ctx.is_rough && ctx.random.hits(self.crash_per_mille) || !self.is_up {
             let delay = ctx.random.between(least, most);
@@ -150,7 +154,10 @@ impl FrontEnd {
 
     /// A frame that comes from the client, or looks like it.
     pub(crate) fn receive(&mut self, segment: Segment, ctx: &mut Context) {
-        self.finish_writing(ctx);
+        let is_newcomer = segment.syn || self.filter.is_some_and(|filter| self.takes_over(&filter, &segment));
+        if is_newcomer || self.has_in_hand(&segment) {
+            self.finish_writing(ctx);
+        }
         if segment.syn {
             return self.answer_syn(&segment, ctx);
         }
@@ -201,7 +208,7 @@ impl FrontEnd {
             make_opaque(filter, opaque::STRADDLED, ctx);
         }
         if needs_ticket(filter, segment.seq, segment.acknowledged()) {
-            return repeat(filter, segment, ctx);
+            return self.repeat(segment, ctx);
         }
         match data {
             Data::Plain | Data::Straddles => {}

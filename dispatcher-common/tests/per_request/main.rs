@@ -27,7 +27,7 @@ use crate::{ledger::Ledger, mutation::Mutation, world::World};
 const STEPS: u64 = 2_500_000;
 
 /// Steps within which a wrong rule must show.
-const MUTATION_STEPS: u64 = 60_000_000;
+const MUTATION_STEPS: u64 = 120_000_000;
 
 fn from_env(name: &str, default: u64) -> u64 {
     env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
@@ -115,6 +115,31 @@ fn noticed_take_stale() {
 #[test]
 fn noticed_take_while_asked() {
     assert_is_noticed(Mutation::TakeWhileAsked);
+}
+
+#[test]
+fn noticed_write_while_followed() {
+    assert_is_noticed(Mutation::WriteWhileFollowed);
+}
+
+#[test]
+fn noticed_write_while_leaving() {
+    assert_is_noticed(Mutation::WriteWhileLeaving);
+}
+
+#[test]
+fn noticed_ticket_untold() {
+    assert_is_noticed(Mutation::TicketUntold);
+}
+
+#[test]
+fn noticed_repeat_whatever_ack() {
+    assert_is_noticed(Mutation::RepeatWhateverAck);
+}
+
+#[test]
+fn noticed_hand_over_while_asked() {
+    assert_is_noticed(Mutation::HandOverWhileAsked);
 }
 
 #[test]

@@ -23,6 +23,16 @@ pub(crate) enum Mutation {
     TakeStale,
     /// The front-end takes a release while the slow path has a request of the flow, and the slow path writes what it had read.
     TakeWhileAsked,
+    /// The slow path writes the filter of a flow that is followed, although the program may dispatch its next request.
+    WriteWhileFollowed,
+    /// The slow path writes a filter while the program may take a release.
+    WriteWhileLeaving,
+    /// The program hands a released request over again while the slow path may be writing a filter that it read before the release.
+    HandOverWhileAsked,
+    /// The slow path sends a ticket although it could not write the filter that tells of it.
+    TicketUntold,
+    /// The slow path sends a request again with its ticket whatever it acknowledges by now.
+    RepeatWhateverAck,
     /// A pipelined request takes the place of a request that has no response yet.
     TakeOverUnanswered,
     /// A books ticket for a request that was released is only returned.

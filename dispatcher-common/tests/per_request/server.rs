@@ -24,6 +24,8 @@ use crate::{
 pub(crate) enum Mark {
     /// The hand-off for which an older connection was reset.
     Retired,
+    /// The reset of an older connection.
+    Stale,
     /// The reset of a connection that is to be released.
     Reset,
     /// Data of such a connection, and how often it was queued again.
@@ -72,7 +74,9 @@ impl Server {
     }
 
     fn reset(&mut self, segment: Segment, mark: Option<Mark>, ctx: &mut Context) {
-        if mark != Some(Mark::Reset) {
+        // Of two copies of a hand-off each has the older socket reset; the second does so before anything comes to the new one.
+        let is_late = mark == Some(Mark::Stale) && self.phase() == phase::RETIRING;
+        if mark != Some(Mark::Reset) && !is_late {
             if self.phase() == phase::RELEASED && !self.is_live() {
                 return self.give_back(segment, ctx);
             }

@@ -26,8 +26,10 @@ pub(crate) enum Event {
     Passed(usize, Segment),
     /// The slow path takes a frame.
     SlowPath,
-    /// The slow path writes its filters.
+    /// The slow path writes the filter of a new connection.
     Flush,
+    /// The slow path takes the next step in writing another filter.
+    Write,
     /// The slow path sends its next frame.
     Transmit,
     /// The control plane dies or comes back.
@@ -59,8 +61,12 @@ pub(crate) struct Profile {
     pub(crate) pipelining_per_mille: u64,
     /// Slow paths of a thousand that send further requests before they write their filters.
     pub(crate) sends_first_per_mille: u64,
+    /// Ticks that a step of the slow path takes, at most.
+    pub(crate) most_slow_ticks: u64,
     /// The class cache knows so many halves of what comes, at most.
     pub(crate) most_halves_known: u64,
+    /// Bodies of a thousand that come in chunks, at most.
+    pub(crate) most_chunked_per_mille: u64,
 }
 
 impl Profile {
@@ -70,12 +76,23 @@ impl Profile {
             wild_per_mille: 500,
             pipelining_per_mille: 400,
             sends_first_per_mille: 250,
+            most_slow_ticks: 25,
             most_halves_known: 2,
+            most_chunked_per_mille: 50,
         };
         match mutation {
             Mutation::None => Self { wild_per_mille: 150, ..usual },
             Mutation::ForgetEarlier => Self { most_servers: 2, pipelining_per_mille: 0, ..usual },
             Mutation::TakeWhileAsked => Self { pipelining_per_mille: 1000, most_halves_known: 1, ..usual },
+            Mutation::RepeatWhateverAck | Mutation::TicketUntold => {
+                Self { pipelining_per_mille: 1000, most_halves_known: 0, most_slow_ticks: 80, ..usual }
+            }
+            Mutation::HandOverWhileAsked => {
+                Self { pipelining_per_mille: 1000, most_halves_known: 1, most_slow_ticks: 200, ..usual }
+            }
+            Mutation::WriteWhileLeaving => {
+                Self { most_chunked_per_mille: 500, most_halves_known: 0, ..usual }
+            }
             Mutation::BooksNotReleased => Self { sends_first_per_mille: 1000, most_halves_known: 0, ..usual },
             _ => usual,
         }
@@ -132,8 +149,8 @@ impl Context {
 /// How long things go wrong in a world, in ticks.
 const ROUGH_TICKS: u64 = 6000;
 
-/// How long a connection may make no progress once nothing goes wrong any more, in ticks.
-const PATIENCE_TICKS: u64 = 6000;
+/// How long a connection may make no progress once nothing goes wrong any more, in ticks: longer than the laziest software rests.
+const PATIENCE_TICKS: u64 = 12_000;
 
 /// A seeded world.
 pub(crate) struct World {
@@ -199,7 +216,8 @@ impl World {
             Event::Queued(server, segment, mark) => servers[server].ingress(segment, Some(mark), ctx),
             Event::Passed(server, segment) => servers[server].kernel(segment, ctx),
             Event::SlowPath => front_end.slow_path(ctx),
-            Event::Flush => front_end.flush(ctx),
+            Event::Flush => front_end.flush(),
+            Event::Write => front_end.go_on_writing(ctx),
             Event::Transmit => front_end.transmit(ctx),
             Event::ControlPlane => front_end.restart(ctx),
             Event::Software(server, socket) => servers[server].software(socket, ctx),

@@ -40,6 +40,18 @@ impl FrontEnd {
         self.ask(kind::FURTHER, segment, ctx);
     }
 
+    /// Sends the latest request with a ticket again. A hand-off goes through the slow path while that may be writing what undoes it.
+    pub(super) fn repeat(&mut self, segment: Segment, ctx: &mut Context) {
+        let Some(filter) = &mut self.filter else { return };
+        filter.handoff_ack = segment.acknowledged();
+        let waits = filter.flags & flag::ASKED != 0 && ctx.mutation != Mutation::HandOverWhileAsked;
+        if filter.flags & flag::FURTHER == 0 && waits && self.is_up {
+            return self.ask(kind::RETICKET, segment, ctx);
+        }
+        let segment = with_ticket(filter, segment, Some(latest_ticket(filter)));
+        forward(filter, segment, ctx);
+    }
+
     /// Data at or behind a request that is with the slow path.
     pub(super) fn ask_again(&mut self, kind: u8, segment: Segment, ctx: &mut Context) {
         if self.is_up {
@@ -55,16 +67,14 @@ impl FrontEnd {
     }
 }
 
-/// Sends the latest request with a ticket again.
-pub(super) fn repeat(filter: &mut Filter, segment: Segment, ctx: &mut Context) {
+/// Kind, number and server of the latest ticket.
+pub(super) fn latest_ticket(filter: &Filter) -> (u8, u8, u16) {
     let (kind, server) = match filter.flags & (flag::FURTHER | flag::MOVING) {
         0 => (KIND_HAND_OFF, filter.server),
         flag::FURTHER => (KIND_BOOKS, filter.server),
         _ => (KIND_MOVE, filter.move_to),
     };
-    filter.handoff_ack = segment.acknowledged();
-    let number = filter.number;
-    send_with_ticket(filter, segment, kind, server, number, ctx);
+    (kind, filter.number, server)
 }
 
 /// Notes a further request, for which a server was chosen, and sends it.

@@ -84,21 +84,22 @@ impl FrontEnd {
         let is_whole = next == Ok(segment.data.len() as u32) && !segment.fin && is_one_head(&segment);
         if is_whole && ctx.random.hits(self.known_per_mille) {
             let server = self.choose(ctx);
-            let filter = self.first_filter(&segment, server, state::ESTABLISHED);
+            let filter = self.first_filter(&segment, server, state::ESTABLISHED, ctx);
             self.filter = Some(filter);
             return send_with_ticket(&filter, segment, KIND_HAND_OFF, server, 0, ctx);
         }
         if self.is_up {
-            self.filter = Some(self.first_filter(&segment, 0, state::PENDING));
+            self.filter = Some(self.first_filter(&segment, 0, state::PENDING, ctx));
             self.ask(kind::FIRST, segment, ctx);
         }
     }
 
     /// The filter of a flow whose first request goes to a server.
-    pub(super) fn first_filter(&self, segment: &Segment, server: u16, state: u8) -> Filter {
+    pub(super) fn first_filter(&self, segment: &Segment, server: u16, state: u8, ctx: &Context) -> Filter {
         let Survey { requests, next } = survey(&segment.data);
         let offset = next.unwrap_or(0);
         Filter {
+            created_ns: ctx.now,
             state,
             server,
             flags: if next.is_ok() { flag::FOLLOWED } else { 0 },

@@ -57,11 +57,8 @@ impl Server {
         let reset = Segment { rst: true, ..Segment::new(segment.connection, socket.expected(), None) };
         let delay = ctx.random.between(1, self.queue_ticks);
         if !(ctx.is_rough && ctx.random.hits(self.lost_reset_per_mille)) {
-            let reset_mark = if mark == Mark::Retired { None } else { Some(Mark::Reset) };
-            match reset_mark {
-                Some(mark) => ctx.after(delay, Event::Queued(self.index, reset, mark)),
-                None => ctx.after(delay, Event::Arrive(Link::ToServer(self.index), reset)),
-            }
+            let mark = if mark == Mark::Retired { Mark::Stale } else { Mark::Reset };
+            ctx.after(delay, Event::Queued(self.index, reset, mark));
         }
         let delay = delay + ctx.random.between(0, self.queue_ticks);
         ctx.after(delay, Event::Queued(self.index, segment, mark));
