@@ -11,15 +11,8 @@ use dispatcher_common::{
 };
 
 use super::{
-    flow::Flow,
-    ingress::Way,
-    mark::Mark,
-    release::release,
-    requests::is_head,
-    retire::{Reset, retire},
-    segment::Segment,
-    socket::Socket,
-    verdict::Verdict,
+    flow::Flow, ingress::Way, mark::Mark, release::release, requests::is_head, retire::retire,
+    segment::Segment, socket::Socket, verdict::Verdict,
 };
 
 /// A segment with the ticket of a further request.
@@ -128,8 +121,8 @@ impl Further<'_> {
 
     #[inline(always)]
     fn retire(&self, skb: *mut __sk_buff) -> Way {
-        retire(skb, self.segment, self.segment.seq, Reset::Release, self.mark);
-        Way::Leave(Verdict::Drop(BackCounter::MoveBegun))
+        retire(skb, self.segment, self.segment.seq, self.mark);
+        Way::Leave(Verdict::Pass(BackCounter::MoveBegun))
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@ use super::{
     hand_off,
     maps::SETTINGS,
     mark::Mark,
-    retire::{Reset, retire},
+    retire::retire,
     segment::{FIN, Parsed, RST, SYN, Segment, Sender},
     socket::{Kind, Socket},
     verdict::Verdict,
@@ -69,7 +69,7 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
 #[inline(always)]
 fn judge(ctx: &TcContext, segment: &Segment, mark: Mark) -> Way {
     if segment.flags & RST != 0 {
-        return reset(ctx, segment, mark);
+        return reset(ctx, segment);
     }
     if segment.flags & SYN != 0 {
         return Way::Leave(Verdict::Drop(BackCounter::SynDropped));
@@ -84,12 +84,10 @@ fn judge(ctx: &TcContext, segment: &Segment, mark: Mark) -> Way {
     }
 }
 
-/// Before all else, because resets of ours bear tickets. One that makes way for a release ends the socket, not the flow.
+/// Of the client's, or of a front-end's in its name.
 #[inline(always)]
-fn reset(ctx: &TcContext, segment: &Segment, mark: Mark) -> Way {
-    if !mark.is_reset()
-        && let Some(flow) = Flow::find(segment)
-    {
+fn reset(ctx: &TcContext, segment: &Segment) -> Way {
+    if let Some(flow) = Flow::find(segment) {
         let is_elsewhere = flow.phase() == phase::RELEASED;
         if is_elsewhere && Socket::find_connection(ctx.skb.skb, segment).is_none() {
             return Way::GiveBack;
@@ -179,8 +177,12 @@ fn take_over(
     }
     match rcv_nxt {
         Some(rcv_nxt) if !mark.is_queued_again() => {
-            retire(ctx.skb.skb, segment, rcv_nxt, Reset::Client, mark);
-            Verdict::Drop(retired(kind))
+            // As if the client had ended its old connection.
+            if let Some(flow) = flow {
+                flow.close();
+            }
+            retire(ctx.skb.skb, segment, rcv_nxt, mark);
+            Verdict::Pass(retired(kind))
         }
         _ => Verdict::Drop(BackCounter::RetireStuck),
     }

@@ -1,10 +1,9 @@
 //! Ends a socket: an old one that stands in the way of a hand-off, because the client has re-used its port and the SYN that
 //! would have told this kernel went to the front-end, or one whose connection is to be released.
 //!
-//! The segment is turned into a RST with exactly the sequence number that the old socket expects (RFC 5961 section 3.2) and a
-//! clone of it sent through ingress; then the segment is restored and a clone of it sent after. Clones are processed in order.
-//! The RST has no options, or the old connection's PAWS check could refuse it (RFC 7323 section 5.5): ticket and options become
-//! its payload.
+//! A clone of the segment is queued to ingress, where it comes after whatever is on its way by now. The segment itself is turned into
+//! a RST with exactly the sequence number that the old socket expects (RFC 5961 section 3.2), and goes on to TCP. It has no options,
+//! or the old connection's PAWS check could refuse it (RFC 7323 section 5.5): ticket and options become its payload.
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -12,7 +11,7 @@ use aya_ebpf::{
 };
 
 use super::{
-    mark::{self, Mark},
+    mark::Mark,
     segment::{RST, Segment},
 };
 
@@ -21,29 +20,13 @@ const LEN_AND_FLAGS_OFFSET: u32 = 12;
 pub(super) const CHECKSUM_OFFSET: u32 = 16;
 const LEAST_HEADER_WORDS: u8 = 5;
 
-/// Whose RST it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reset {
-    /// As if the client had ended its connection.
-    Client,
-    /// Only this server's end of the connection is over: what is remembered of the flow stays.
-    Release,
-}
-
-/// Queues the RST and then the segment; the caller drops the original.
+/// Queues the segment again and turns it into the RST, which the caller passes on.
 #[inline(always)]
-pub(super) fn retire(skb: *mut __sk_buff, segment: &Segment, rcv_nxt: u32, reset: Reset, mark: Mark) {
-    let seq = (segment.seq, rcv_nxt);
-    let len_and_flags = (word(segment.header_words, segment.flags), word(LEAST_HEADER_WORDS, RST));
-    replace_seq(skb, segment, seq.0, seq.1);
-    replace_len_and_flags(skb, segment, len_and_flags.0, len_and_flags.1);
-    match reset {
-        Reset::Client => mark::queue_unmarked(skb),
-        Reset::Release => mark::queue_reset(skb),
-    }
-    replace_seq(skb, segment, seq.1, seq.0);
-    replace_len_and_flags(skb, segment, len_and_flags.1, len_and_flags.0);
+pub(super) fn retire(skb: *mut __sk_buff, segment: &Segment, rcv_nxt: u32, mark: Mark) {
     mark.queue_again(skb);
+    let (from, to) = (word(segment.header_words, segment.flags), word(LEAST_HEADER_WORDS, RST));
+    replace_seq(skb, segment, segment.seq, rcv_nxt);
+    replace_len_and_flags(skb, segment, from, to);
 }
 
 // The reserved bits between length and flags are zero in the RST and in every segment that a front-end made a ticket for.

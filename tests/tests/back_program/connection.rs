@@ -129,7 +129,6 @@ pub(crate) fn has_state(state: &str) -> bool {
 pub(crate) fn release(lab: &mut Lab, request: &Segment) {
     lab.send(request);
     lab.expect(Counter::MoveBegun);
-    lab.expect(Counter::RstPassed);
     lab.expect(Counter::MoveReleased);
     assert_released(lab, request);
 }

@@ -23,13 +23,8 @@ use crate::{
 };
 
 const ACCEPTED: &[Counter] = &[Counter::HandoffAccepted];
-const MOVED: &[Counter] = &[
-    Counter::HandoffAccepted,
-    Counter::ResponseStarted,
-    Counter::MoveBegun,
-    Counter::RstPassed,
-    Counter::MoveReleased,
-];
+const MOVED: &[Counter] =
+    &[Counter::HandoffAccepted, Counter::ResponseStarted, Counter::MoveBegun, Counter::MoveReleased];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a socket goes on with window and round-trip time", counters: ACCEPTED, play: goes_on },

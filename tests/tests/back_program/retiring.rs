@@ -28,13 +28,8 @@ const ANSWERED: &[Counter] = &[Counter::HandoffAccepted, Counter::ResponseStarte
 /// A segment that was queued again so often is not queued any more.
 const MOST_TIMES: u32 = 8;
 
-const RELEASED: &[Counter] = &[
-    Counter::HandoffAccepted,
-    Counter::ResponseStarted,
-    Counter::MoveBegun,
-    Counter::RstPassed,
-    Counter::MoveReleased,
-];
+const RELEASED: &[Counter] =
+    &[Counter::HandoffAccepted, Counter::ResponseStarted, Counter::MoveBegun, Counter::MoveReleased];
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "the request again begins again", counters: RELEASED, play: again },

@@ -19,7 +19,6 @@ const RETURNED: &[Counter] = &[
     Counter::HandoffAccepted,
     Counter::ResponseStarted,
     Counter::MoveBegun,
-    Counter::RstPassed,
     Counter::MoveReleased,
     Counter::Returned,
 ];
@@ -33,7 +32,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Counter::HandoffAccepted,
             Counter::ResponseStarted,
             Counter::MoveBegun,
-            Counter::RstPassed,
             Counter::MoveReleased,
             Counter::ReturnedTooOften,
         ],
