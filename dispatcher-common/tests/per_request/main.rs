@@ -108,6 +108,11 @@ fn noticed_release_though_spoilt() {
 }
 
 #[test]
+fn noticed_reset_newcomer() {
+    assert_is_noticed(Mutation::ResetNewcomer);
+}
+
+#[test]
 fn noticed_take_stale() {
     assert_is_noticed(Mutation::TakeStale);
 }

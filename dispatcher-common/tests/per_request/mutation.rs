@@ -19,6 +19,8 @@ pub(crate) enum Mutation {
     ReleaseThoughSpoilt,
     /// A server's kernel may reset a connection that was released.
     ResetWhileGoing,
+    /// A server's kernel may reset a new connection, of which it has no socket yet, once that of an older one had to go.
+    ResetNewcomer,
     /// The front-end hands over whatever was released, to the server that the ticket names.
     TakeStale,
     /// The front-end takes a release while the slow path has a request of the flow, and the slow path writes what it had read.

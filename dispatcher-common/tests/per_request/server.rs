@@ -24,9 +24,7 @@ use crate::{
 pub(crate) enum Mark {
     /// The hand-off for which an older connection was reset.
     Retired,
-    /// The reset of an older connection.
-    Stale,
-    /// The reset of a connection that is to be released.
+    /// A reset of the program's own, which the kernel takes a little later.
     Reset,
     /// Data of such a connection, and how often it was queued again.
     Held(u8),
@@ -63,8 +61,11 @@ impl Server {
 
     /// One segment from the network, or from the kernel's queue.
     pub(crate) fn ingress(&mut self, segment: Segment, mark: Option<Mark>, ctx: &mut Context) {
+        if mark == Some(Mark::Reset) {
+            return self.kernel(segment, ctx);
+        }
         if segment.rst {
-            return self.reset(segment, mark, ctx);
+            return self.reset(segment, ctx);
         }
         match segment.ticket {
             None => self.without_ticket(segment, mark, ctx),
@@ -73,15 +74,11 @@ impl Server {
         }
     }
 
-    fn reset(&mut self, segment: Segment, mark: Option<Mark>, ctx: &mut Context) {
-        // Of two copies of a hand-off each has the older socket reset; the second does so before anything comes to the new one.
-        let is_late = mark == Some(Mark::Stale) && self.phase() == phase::RETIRING;
-        if mark != Some(Mark::Reset) && !is_late {
-            if self.phase() == phase::RELEASED && !self.is_live() {
-                return self.give_back(segment, ctx);
-            }
-            self.close_flow();
+    fn reset(&mut self, segment: Segment, ctx: &mut Context) {
+        if self.phase() == phase::RELEASED && !self.is_live() {
+            return self.give_back(segment, ctx);
         }
+        self.close_flow();
         self.kernel(segment, ctx);
     }
 
@@ -108,7 +105,18 @@ impl Server {
             Some(State::Live) if began && self.phase() == phase::RETIRING => self.hold(segment, mark, ctx),
             Some(State::Live) if began => self.kernel(segment, ctx),
             Some(_) if mark == Some(Mark::Retired) => {}
-            Some(_) => self.retire(segment, Mark::Retired, ctx),
+            Some(_) => {
+                self.give_way(ctx.mutation);
+                self.retire(segment, Mark::Retired, ctx);
+            }
+        }
+    }
+
+    /// The old connection is over, as if it had gone elsewhere.
+    fn give_way(&mut self, mutation: Mutation) {
+        let over = if mutation == Mutation::ResetNewcomer { phase::CLOSED } else { phase::RELEASED };
+        if let Some(flow) = &mut self.flow {
+            flow.phase = over;
         }
     }
 

@@ -183,6 +183,14 @@ impl Flow {
         }
     }
 
+    /// The connection ends for a new one of the same client. What the new one sends before its socket is there goes back, and what
+    /// the kernel would answer is withheld, as if the old one had gone elsewhere.
+    #[inline(always)]
+    pub(super) fn give_way(self) {
+        self.close();
+        self.advance(phase::CLOSED, phase::RELEASED);
+    }
+
     #[inline(always)]
     pub(super) fn start(self) {
         // SAFETY: a map value; written before the phase says that a request waits, or by the one who answers it.

@@ -177,9 +177,8 @@ fn take_over(
     }
     match rcv_nxt {
         Some(rcv_nxt) if !mark.is_queued_again() => {
-            // As if the client had ended its old connection.
             if let Some(flow) = flow {
-                flow.close();
+                flow.give_way();
             }
             retire(ctx.skb.skb, segment, rcv_nxt, mark);
             Verdict::Pass(retired(kind))

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use dispatcher_common::counter::BackCounter as Counter;
+use dispatcher_common::{counter::BackCounter as Counter, server::phase};
 
 use crate::{
     connection::{
@@ -67,6 +67,8 @@ fn stuck(lab: &mut Lab) {
     lab.expect(Counter::RetireStuck);
     assert_nobody(&listener);
     assert!(has_state("06"));
+    // What the kernel would say to the new connection is withheld.
+    assert_eq!(lab.flow().unwrap().phase, phase::RELEASED);
 }
 
 fn established(lab: &mut Lab) {

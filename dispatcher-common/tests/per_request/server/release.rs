@@ -57,8 +57,7 @@ impl Server {
         let reset = Segment { rst: true, ..Segment::new(segment.connection, socket.expected(), None) };
         let delay = ctx.random.between(1, self.queue_ticks);
         if !(ctx.is_rough && ctx.random.hits(self.lost_reset_per_mille)) {
-            let mark = if mark == Mark::Retired { Mark::Stale } else { Mark::Reset };
-            ctx.after(delay, Event::Queued(self.index, reset, mark));
+            ctx.after(delay, Event::Queued(self.index, reset, Mark::Reset));
         }
         let delay = delay + ctx.random.between(0, self.queue_ticks);
         ctx.after(delay, Event::Queued(self.index, segment, mark));
