@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -12,7 +13,9 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{CgroupAttachMode, LinkOrder, SchedClassifier, SockOps, TcAttachType, tc::TcAttachOptions},
+    programs::{
+        CgroupAttachMode, LinkOrder, ProgramFd, SchedClassifier, SockOps, TcAttachType, tc::TcAttachOptions,
+    },
 };
 use dispatcher_common::{
     counter::BackCounter as Counter,
@@ -198,6 +201,22 @@ impl Lab {
         Counter::ALL.iter().map(|one| counters.get(&one.index(), 0).unwrap().iter().sum()).collect()
     }
 
+    /// A counter over all CPUs.
+    pub(crate) fn total(&self, counter: Counter) -> u64 {
+        self.totals()[counter.index() as usize]
+    }
+
+    /// One of the programs.
+    pub(crate) fn program(&self, name: &str) -> ProgramFd {
+        let program: &SchedClassifier = self.ebpf.program(name).unwrap().try_into().unwrap();
+        program.fd().unwrap().try_clone().unwrap()
+    }
+
+    /// Pins the map of flows.
+    pub(crate) fn pin_flows(&self, path: &Path) {
+        self.ebpf.map("FLOWS").unwrap().pin(path).unwrap();
+    }
+
     /// Statistics of a class, over all CPUs.
     pub(crate) fn class(&self, class: u16) -> ClassStats {
         let stats: PerCpuArray<_, ClassStats> = self.ebpf.map("CLASS_STATS").unwrap().try_into().unwrap();
@@ -239,7 +258,7 @@ impl Lab {
         self.ebpf.map_mut("FLOWS").unwrap().try_into().unwrap()
     }
 
-    fn flow_key(&self) -> FlowKey {
+    pub(crate) fn flow_key(&self) -> FlowKey {
         FlowKey::new(self.client.ip().into(), self.client.port().to_be(), SERVICE)
     }
 }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod connection;
+mod cost;
 mod dropped;
 mod followed;
 mod frame;

@@ -17,7 +17,7 @@ pub(crate) struct Scenario {
 }
 
 /// A client and a service of each family.
-const ENDS: [(&str, &str); 2] =
+pub(crate) const ENDS: [(&str, &str); 2] =
     [("198.18.0.1:40000", "198.18.0.100:80"), ("[2001:db8::1]:40000", "[2001:db8::100]:80")];
 
 /// Plays a table, or says why not.
@@ -26,18 +26,25 @@ pub(crate) fn run(test: &str, scenarios: &'static [Scenario]) {
         return;
     }
     for scenario in scenarios {
-        for (client, vip) in ENDS {
-            eprintln!("{vip}: {}", scenario.name);
-            let play = move || {
-                unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-                let mut lab = Lab::start(client.parse().unwrap(), vip.parse().unwrap());
-                (scenario.play)(&mut lab);
+        for ends in ENDS {
+            eprintln!("{}: {}", ends.1, scenario.name);
+            in_a_lab(ends, |lab| {
+                (scenario.play)(lab);
                 lab.assert_settled(scenario.counters);
-            };
-            // A thread of its own, with which the namespace goes.
-            if let Err(cause) = thread::spawn(play).join() {
-                std::panic::resume_unwind(cause);
-            }
+            });
         }
+    }
+}
+
+/// Does something with a server, for a client and a service.
+pub(crate) fn in_a_lab(ends: (&'static str, &'static str), play: impl FnOnce(&mut Lab) + Send + 'static) {
+    let (client, vip) = ends;
+    let play = move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        play(&mut Lab::start(client.parse().unwrap(), vip.parse().unwrap()));
+    };
+    // A thread of its own, with which the namespace goes.
+    if let Err(cause) = thread::spawn(play).join() {
+        std::panic::resume_unwind(cause);
     }
 }

@@ -20,7 +20,7 @@ struct Bench {
 }
 
 /// In the order of the document. Some are tests that assert no time: they share ring c's world of packets.
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "side_by_side",
         arguments: &["bench", "--package", "tests", "--bench", "side_by_side"],
@@ -49,6 +49,20 @@ const BENCHES: [Bench; 7] = [
             "--nocapture",
         ],
         question: "nanoseconds that a packet costs the front-end's program (BPF_PROG_TEST_RUN)",
+    },
+    Bench {
+        name: "cost_at_a_server",
+        arguments: &[
+            "test",
+            "--package",
+            "tests",
+            "--test",
+            "back_program",
+            "cost::cost_of_a_segment_at_a_server",
+            "--",
+            "--nocapture",
+        ],
+        question: "nanoseconds that a packet costs a server's programs (BPF_PROG_TEST_RUN)",
     },
     Bench {
         name: "programs",
