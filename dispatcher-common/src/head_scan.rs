@@ -1,5 +1,5 @@
 //! The scan of a request's head by which the class cache is filled and asked. It runs in the front-end's program and in the
-//! control plane, word by word, over the same bytes.
+//! control plane, line by line, over the same bytes.
 //!
 //! It accepts less than the slow path's parser: what it accepts is whole, has one `Host` and no body, asks for no other protocol,
 //! expects nothing, and its field lines are beyond doubt. The request's line and the host are not judged but hashed, all bytes of them: an entry of the cache exists only
@@ -7,7 +7,7 @@
 
 use crate::{
     siphash::{SipKey, SipStream},
-    words::{First, HIGH, LOWER, Slice, controls, names},
+    words::{First, HIGH, LOWER, Slice, controls, names, pass_value},
 };
 
 pub use crate::words::{BLOCK, WORD, Words};
@@ -18,7 +18,7 @@ pub const MAX_FIELDS: u32 = 100;
 /// Longest head in bytes. The program's offsets have a bound, and few heads are longer.
 pub const MAX_HEAD: usize = 2048;
 
-/// Steps that suffice for any head in a segment of 1500 bytes: each field line takes two at least.
+/// Steps that suffice for any head in a segment of 1500 bytes: each field line takes one at least.
 pub const MAX_STEPS: u32 = 256;
 
 /// What a step leads to.
@@ -47,11 +47,16 @@ mod place {
 }
 
 const CR: u8 = b'\r';
-const TAB: u8 = b'\t';
 const CR_LF: u16 = u16::from_le_bytes(*b"\r\n");
 
 /// Bytes of a line's beginning that are its end before.
 const CR_LF_LEN: u64 = 2;
+
+/// Words of a name that are looked at together: most names have less.
+const NAME_WORDS: usize = 3;
+
+/// Blocks of a field's line that are looked at together.
+const VALUE_BLOCKS: usize = 2;
 
 /// A scan under way.
 #[repr(C)]
@@ -84,17 +89,36 @@ impl HeadScan {
         self.host_len = 0;
     }
 
-    /// Goes on.
+    /// Goes on, by a line as long as that is of usual length.
     #[inline(always)]
     pub fn step(&mut self, words: &impl Words) -> Step {
-        let step = match self.place {
-            place::VALUE => self.value(words),
-            place::REQUEST => self.request(words),
-            place::LINE => self.line(words),
-            place::NAME => self.name(words),
-            _ => self.host(words),
-        };
-        step.unwrap_or(Step::Unusual)
+        self.go_on(words).unwrap_or(Step::Unusual)
+    }
+
+    /// Goes on, as far as so many steps lead.
+    #[inline(always)]
+    pub fn steps(&mut self, most: usize, words: &impl Words) -> Step {
+        for _ in 0..most {
+            match self.step(words) {
+                Step::More => {}
+                end => return end,
+            }
+        }
+        Step::More
+    }
+
+    #[inline(always)]
+    fn go_on(&mut self, words: &impl Words) -> Option<Step> {
+        if matches!(self.place, place::LINE | place::NAME)
+            && let Some(step) = self.field(words)?
+        {
+            return Some(step);
+        }
+        match self.place {
+            place::VALUE => self.value(words)?,
+            _ => self.absorb(words)?,
+        }
+        Some(Step::More)
     }
 
     /// The key in the class cache of a configured service, once the head has ended.
@@ -116,135 +140,103 @@ impl HeadScan {
     }
 
     #[inline(always)]
-    fn request(&mut self, words: &impl Words) -> Option<Step> {
-        if self.absorb(words)? {
-            self.request_len = (self.at - self.start) as u32;
-            if self.request_len == 0 {
-                return None;
+    fn value(&mut self, words: &impl Words) -> Option<()> {
+        let mut at = self.at;
+        for _ in 0..VALUE_BLOCKS {
+            let passed = pass_value(words, at)?;
+            at = passed.at;
+            if passed.ends {
+                self.place = place::LINE;
+                break;
             }
         }
-        Some(Step::More)
+        self.at = at;
+        Some(())
     }
 
+    /// Hashes the request's line, or the host.
     #[inline(always)]
-    fn host(&mut self, words: &impl Words) -> Option<Step> {
-        if self.absorb(words)? {
-            self.host_len = (self.at - self.start) as u32;
-            if self.host_len == 0 {
-                return None;
-            }
-        }
-        Some(Step::More)
-    }
-
-    /// Hashes text; says whether its line ends.
-    #[inline(always)]
-    fn absorb(&mut self, words: &impl Words) -> Option<bool> {
-        let mut hash = self.hash;
+    fn absorb(&mut self, words: &impl Words) -> Option<()> {
+        let (mut hash, mut at) = (self.hash, self.at);
         for _ in 0..BLOCK {
-            let word = words.word(self.at)?;
+            let word = words.word(at)?;
             let controls = controls(word);
             if controls != 0 {
                 let first = First::of(controls);
                 hash.absorb(word & first.below);
-                self.hash = hash;
-                self.at += first.count;
-                self.place = place::LINE;
-                return (first.byte(word) == CR).then_some(true);
+                (self.hash, self.at) = (hash, at + first.count);
+                return if first.byte(word) == CR { self.end_text() } else { None };
             }
             hash.absorb(word);
-            self.at += WORD as u64;
+            at += WORD as u64;
         }
-        self.hash = hash;
-        Some(false)
+        (self.hash, self.at) = (hash, at);
+        Some(())
     }
 
+    /// At the CR behind what was hashed.
     #[inline(always)]
-    fn value(&mut self, words: &impl Words) -> Option<Step> {
-        if let Some([a, b, c, d]) = words.block(self.at)
-            && controls(a) | controls(b) | controls(c) | controls(d) == 0
-        {
-            self.at += (BLOCK * WORD) as u64;
-            return Some(Step::More);
+    fn end_text(&mut self) -> Option<()> {
+        let len = (self.at - self.start) as u32;
+        match self.place {
+            place::REQUEST => self.request_len = len,
+            _ => self.host_len = len,
         }
-        for _ in 0..BLOCK {
-            let word = words.word(self.at)?;
-            let controls = controls(word);
-            if controls != 0 {
-                return self.value_end(word, First::of(controls));
+        self.place = place::LINE;
+        (len != 0).then_some(())
+    }
+
+    /// Between two lines, or in a name: the head ends, or a field goes on as far as its value.
+    #[inline(always)]
+    fn field(&mut self, words: &impl Words) -> Option<Option<Step>> {
+        let mut at = self.at;
+        if self.place == place::LINE {
+            let word = words.word(at)?;
+            if word as u16 != CR_LF {
+                return None;
             }
-            self.at += WORD as u64;
+            let rest = word >> (8 * CR_LF_LEN);
+            if rest as u16 == CR_LF {
+                return (self.host_len != 0).then_some(Some(Step::End));
+            }
+            self.fields += 1;
+            if self.fields > MAX_FIELDS {
+                return None;
+            }
+            at += CR_LF_LEN;
+            self.start = at;
+            self.name = rest | LOWER;
         }
-        Some(Step::More)
-    }
-
-    #[inline(always)]
-    fn value_end(&mut self, word: u64, first: First) -> Option<Step> {
-        self.at += first.count;
-        match first.byte(word) {
-            CR => self.place = place::LINE,
-            TAB => self.at += 1,
-            _ => return None,
+        for _ in 0..NAME_WORDS {
+            let word = words.word(at)?;
+            let others = !names(word) & HIGH;
+            if others != 0 {
+                return self.colon(word, First::of(others), at);
+            }
+            at += WORD as u64;
         }
-        Some(Step::More)
-    }
-
-    /// Between two lines: the head ends, or a field begins.
-    #[inline(always)]
-    fn line(&mut self, words: &impl Words) -> Option<Step> {
-        let word = words.word(self.at)?;
-        if word as u16 != CR_LF {
-            return None;
-        }
-        let rest = word >> (8 * CR_LF_LEN);
-        if rest as u16 == CR_LF {
-            return (self.host_len != 0).then_some(Step::End);
-        }
-        self.fields += 1;
-        if self.fields > MAX_FIELDS {
-            return None;
-        }
-        self.start = self.at + CR_LF_LEN;
-        self.name = rest | LOWER;
-        // The two zeroes at the end are no name.
-        let first = First::of(!names(rest) & HIGH);
-        if first.count == WORD as u64 - CR_LF_LEN {
-            self.at += WORD as u64;
-            return self.name(words);
-        }
-        self.at = self.start;
-        self.colon(rest, first)
-    }
-
-    #[inline(always)]
-    fn name(&mut self, words: &impl Words) -> Option<Step> {
-        let word = words.word(self.at)?;
-        let others = !names(word) & HIGH;
-        if others == 0 {
-            self.at += WORD as u64;
-            self.place = place::NAME;
-            return Some(Step::More);
-        }
-        self.colon(word, First::of(others))
+        self.at = at;
+        self.place = place::NAME;
+        Some(Some(Step::More))
     }
 
     /// At the first byte that is not in a name.
     #[inline(always)]
-    fn colon(&mut self, word: u64, first: First) -> Option<Step> {
+    fn colon(&mut self, word: u64, first: First, at: u64) -> Option<Option<Step>> {
         if first.byte(word) != b':' {
             return None;
         }
-        let colon = self.at + first.count;
-        let len = colon - self.start;
-        self.at = colon + 1;
+        let colon = at + first.count;
+        // From the line's beginning, not from its colon: the processor need not know yet where that is.
+        self.at = self.start;
         self.place = place::VALUE;
-        match len {
+        match colon - self.start {
             0 => return None,
             4 if self.name as u32 == u32::from_le_bytes(*b"host") => {
                 if self.host_len != 0 {
                     return None;
                 }
-                self.start = self.at;
+                (self.at, self.start) = (colon + 1, colon + 1);
                 self.place = place::HOST;
             }
             // What leaves open whether HTTP goes on, or whether a body comes.
@@ -255,7 +247,7 @@ impl HeadScan {
             17 if self.begins(*b"transf\0\0") => return None,
             _ => {}
         }
-        Some(Step::More)
+        Some(None)
     }
 
     #[inline(always)]

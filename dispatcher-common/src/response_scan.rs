@@ -1,12 +1,12 @@
 //! The scan of a response's head, and of a chunk's: where it ends and how much body it announces (RFC 9112 sections 6 and 7.1).
-//! A server's program runs it over what the server sends, word by word.
+//! A server's program runs it over what the server sends, line by line.
 //!
 //! It accepts only what every client must understand alike. Anything else is unusual, and then nobody tells where the response
 //! ends. How one response follows the other is [`response_walk`](crate::response_walk)'s.
 
 use crate::{
     head_scan::Step,
-    words::{BLOCK, First, HIGH, LOWER, ONES, WORD, Words, controls, digits, equal, hex_digits},
+    words::{First, HIGH, LOWER, ONES, WORD, Words, digits, hex_digits, name_ends, pass_value},
 };
 
 /// Longest head in bytes that is looked at.
@@ -39,17 +39,16 @@ mod place {
     pub(super) const NAME: u32 = 2;
     /// In a field's value, or in the reason.
     pub(super) const VALUE: u32 = 3;
-    /// At the value of `Content-Length`.
-    pub(super) const LENGTH: u32 = 4;
-    /// At the value of `Transfer-Encoding`.
-    pub(super) const ENCODING: u32 = 5;
 }
 
 const HAS_LENGTH: u32 = 1;
 const IS_CHUNKED: u32 = 2;
 
 /// Words of a name that are looked at together: most names have less.
-const NAME_WORDS: usize = 2;
+const NAME_WORDS: usize = 3;
+
+/// Blocks of a line that are looked at together.
+const VALUE_BLOCKS: usize = 2;
 
 const CR: u8 = b'\r';
 const SPACE: u8 = b' ';
@@ -62,7 +61,7 @@ const CR_LF_LEN: u64 = 2;
 pub struct ResponseScan {
     /// Offset of the next word.
     at: u64,
-    /// Where the field's name began.
+    /// Where the field's name began, or what follows the status.
     start: u64,
     /// One of [`place`].
     place: u32,
@@ -80,18 +79,48 @@ impl ResponseScan {
         (self.at, self.place, self.framing, self.len) = (0, place::STATUS, 0, 0);
     }
 
-    /// Goes on.
+    /// Goes on, by a line as long as that is of usual length.
     #[inline(always)]
-    pub fn step(&mut self, words: &impl Words) -> Step {
-        let step = match self.place {
-            place::VALUE => self.value(words),
-            place::LINE => self.line(words),
-            place::NAME => self.name(words),
-            place::STATUS => self.status(words),
-            place::LENGTH => self.length(words),
-            _ => self.encoding(words),
-        };
-        step.unwrap_or(Step::Unusual)
+    fn step(&mut self, words: &impl Words) -> Step {
+        self.go_on(words).unwrap_or(Step::Unusual)
+    }
+
+    /// Goes on, as far as so many steps lead.
+    #[inline(always)]
+    pub fn steps(&mut self, most: usize, words: &impl Words) -> Step {
+        for _ in 0..most {
+            match self.step(words) {
+                Step::More => {}
+                end => return end,
+            }
+        }
+        Step::More
+    }
+
+    #[inline(always)]
+    fn go_on(&mut self, words: &impl Words) -> Option<Step> {
+        match self.place {
+            place::VALUE => {}
+            place::STATUS => self.status(words)?,
+            _ => {
+                if let Some(step) = self.field(words)? {
+                    return Some(step);
+                }
+            }
+        }
+        // From the line's beginning, not from its colon: the processor need not know yet where that is.
+        let mut at = if self.place == place::VALUE { self.at } else { self.start };
+        self.place = place::VALUE;
+        for _ in 0..VALUE_BLOCKS {
+            let passed = pass_value(words, at)?;
+            at = passed.at;
+            if passed.ends {
+                self.place = place::LINE;
+                break;
+            }
+        }
+        self.at = at;
+        Some(Step::More)
     }
 
     /// Bytes of the head, once it has ended.
@@ -123,7 +152,7 @@ impl ResponseScan {
 
     /// `HTTP/1.1 200 OK`, the reason being a value like any other.
     #[inline(always)]
-    fn status(&mut self, words: &impl Words) -> Option<Step> {
+    fn status(&mut self, words: &impl Words) -> Option<()> {
         const CODE: u64 = 0xff_ffff;
         if words.word(0)? != u64::from_le_bytes(*b"HTTP/1.1") {
             return None;
@@ -136,86 +165,58 @@ impl ResponseScan {
         }
         let digit = |at: u32| (code >> (8 * at) & 0xf) as u32;
         self.status = digit(0) * 100 + digit(1) * 10 + digit(2);
-        self.at = WORD as u64 + 4;
-        self.place = place::VALUE;
-        (self.status >= 100).then_some(Step::More)
+        self.start = WORD as u64 + 4;
+        (self.status >= 100).then_some(())
     }
 
+    /// Between two lines, or in a name: the head ends, or a field goes on as far as its value, which is passed if it matters.
     #[inline(always)]
-    fn value(&mut self, words: &impl Words) -> Option<Step> {
-        if let Some([a, b, c, d]) = words.block(self.at)
-            && controls(a) | controls(b) | controls(c) | controls(d) == 0
-        {
-            self.at += (BLOCK * WORD) as u64;
-            return Some(Step::More);
-        }
-        for _ in 0..BLOCK {
-            let word = words.word(self.at)?;
-            let controls = controls(word);
-            if controls != 0 {
-                return self.value_end(word, First::of(controls));
+    fn field(&mut self, words: &impl Words) -> Option<Option<Step>> {
+        let mut at = self.at;
+        if self.place == place::LINE {
+            let word = words.word(at)?;
+            if word as u16 != CR_LF {
+                return None;
             }
-            self.at += WORD as u64;
+            at += CR_LF_LEN;
+            if (word >> 16) as u16 == CR_LF {
+                self.at = at + CR_LF_LEN;
+                return Some(Some(Step::End));
+            }
+            self.start = at;
         }
-        Some(Step::More)
-    }
-
-    #[inline(always)]
-    fn value_end(&mut self, word: u64, first: First) -> Option<Step> {
-        self.at += first.count;
-        match first.byte(word) {
-            CR => self.place = place::LINE,
-            b'\t' => self.at += 1,
-            _ => return None,
+        for _ in 0..NAME_WORDS {
+            let word = words.word(at)?;
+            let ends = name_ends(word);
+            if ends != 0 {
+                return self.name_end(words, word, First::of(ends), at);
+            }
+            at += WORD as u64;
         }
-        Some(Step::More)
-    }
-
-    /// Between two lines: the head ends, or a field begins.
-    #[inline(always)]
-    fn line(&mut self, words: &impl Words) -> Option<Step> {
-        let word = words.word(self.at)?;
-        if word as u16 != CR_LF {
-            return None;
-        }
-        self.at += CR_LF_LEN;
-        if (word >> 16) as u16 == CR_LF {
-            self.at += CR_LF_LEN;
-            return Some(Step::End);
-        }
-        self.start = self.at;
+        self.at = at;
         self.place = place::NAME;
-        self.name(words)
+        Some(Some(Step::More))
     }
 
     /// A space in a name ends the scan: a folded line, or a name that proxies would change (RFC 9112 section 5).
     #[inline(always)]
-    fn name(&mut self, words: &impl Words) -> Option<Step> {
-        for _ in 0..NAME_WORDS {
-            let word = words.word(self.at)?;
-            let ends = controls(word) | equal(word, b':') | equal(word, SPACE);
-            if ends != 0 {
-                return self.name_end(words, word, First::of(ends));
-            }
-            self.at += WORD as u64;
-        }
-        Some(Step::More)
-    }
-
-    #[inline(always)]
-    fn name_end(&mut self, words: &impl Words, word: u64, first: First) -> Option<Step> {
+    fn name_end(&mut self, words: &impl Words, word: u64, first: First, at: u64) -> Option<Option<Step>> {
         if first.byte(word) != b':' {
             return None;
         }
-        let colon = self.at + first.count;
-        self.at = colon + 1;
-        self.place = match colon - self.start {
-            0 => return None,
-            14 if self.is_length(words)? => place::LENGTH,
-            17 if self.is_encoding(words)? => place::ENCODING,
-            _ => place::VALUE,
-        };
-        Some(Step::More)
+        let colon = at + first.count;
+        match colon - self.start {
+            0 => None,
+            14 if self.is_length(words)? => {
+                self.at = colon + 1;
+                self.length(words).map(Some)
+            }
+            17 if self.is_encoding(words)? => {
+                self.at = colon + 1;
+                self.encoding(words).map(Some)
+            }
+            _ => Some(None),
+        }
     }
 
     #[inline(always)]

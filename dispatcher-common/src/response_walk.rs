@@ -15,6 +15,9 @@ use crate::{
 /// Heads and chunks of one segment that are followed.
 pub const MAX_THINGS: u32 = 64;
 
+/// Lines of a head that are looked at in one step. The programs' steps are calls, which cost as much as half a line.
+const LINES: usize = 16;
+
 /// Steps that suffice for all of them, as long as they are of usual size.
 pub const MAX_STEPS: u32 = 4096;
 
@@ -65,7 +68,10 @@ impl ResponseWalk {
     /// Goes on. `is_head` is whether the response that comes next, or that is under way, is to a `HEAD`.
     #[inline(always)]
     pub fn step(&mut self, data: &mut impl Data, is_head: bool) -> Next {
-        let next = if self.is_in_head != 0 { self.head(data, is_head) } else { self.thing(data) };
+        let mut next = if self.is_in_head == 0 { self.thing(data) } else { Next::More };
+        if next == Next::More && self.is_in_head != 0 {
+            next = self.head(data, is_head);
+        }
         if next == Next::Lost {
             self.framing = framing::LOST as u32;
         }
@@ -98,7 +104,7 @@ impl ResponseWalk {
 
     #[inline(always)]
     fn head(&mut self, data: &impl Data, is_head: bool) -> Next {
-        match self.scan.step(data) {
+        match self.scan.steps(LINES, data) {
             Step::More => return Next::More,
             Step::Unusual => return Next::Lost,
             Step::End => self.is_in_head = 0,

@@ -9,10 +9,10 @@ pub const BLOCK: usize = 4;
 
 /// Bytes as little-endian words.
 pub trait Words {
-    /// The word at an offset; zeroes stand for what is after the end. `None` where there is nothing more.
+    /// The word at an offset that is not behind the end; zeroes stand for what is after it. At the end itself zeroes or `None`.
     fn word(&self, at: u64) -> Option<u64>;
 
-    /// Some words at an offset, if there are as many.
+    /// Some words at an offset, if there are as many; zeroes may stand for what is after the end.
     fn block(&self, at: u64) -> Option<[u64; BLOCK]>;
 }
 
@@ -51,12 +51,6 @@ pub(crate) const fn zeroes(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGH
 }
 
-/// Marks one byte's places; after the first, others may be marked, too.
-#[inline(always)]
-pub(crate) const fn equal(word: u64, byte: u8) -> u64 {
-    zeroes(word ^ (byte as u64 * ONES))
-}
-
 /// Marks decimal digits; after the first byte that is none, others may be marked wrongly.
 #[inline(always)]
 pub(crate) const fn digits(word: u64) -> u64 {
@@ -73,8 +67,76 @@ pub(crate) const fn hex_digits(word: u64) -> u64 {
 /// Marks control characters; after the first, others may be marked, too.
 #[inline(always)]
 pub(crate) const fn controls(word: u64) -> u64 {
-    const DELETE: u64 = 0x7f * ONES;
-    word.wrapping_sub(0x20 * ONES) & !word & HIGH | zeroes(word ^ DELETE)
+    below_or_delete(word, b' ') & HIGH
+}
+
+/// Marks what ends a field's name: a colon, a space, or a control character; after the first, others may be marked, too.
+#[inline(always)]
+pub(crate) const fn name_ends(word: u64) -> u64 {
+    let from_colon = word ^ (b':' as u64 * ONES);
+    (below_or_delete(word, b' ' + 1) | from_colon.wrapping_sub(ONES) & !from_colon) & HIGH
+}
+
+/// Marks bytes below one, and deletes, in [`HIGH`] bits; other bits mean nothing. After the first, others may be marked, too.
+#[inline(always)]
+const fn below_or_delete(word: u64, byte: u8) -> u64 {
+    let below = word.wrapping_sub(byte as u64 * ONES);
+    // Carries nothing from byte to byte.
+    let deletes = (word & !HIGH) + ONES;
+    (below | deletes) & !word
+}
+
+/// A part of a field's value that was passed.
+pub(crate) struct Passed {
+    /// Offset of what comes next.
+    pub(crate) at: u64,
+    /// Whether that is the CR at the value's end.
+    pub(crate) ends: bool,
+}
+
+/// Passes a value as far as its CR, a tab, or a block. `None` where it has another control character.
+#[inline(always)]
+pub(crate) fn pass_value(words: &impl Words, at: u64) -> Option<Passed> {
+    let Some([a, b, c, d]) = words.block(at) else { return pass_short_value(words, at) };
+    let of = |word, controls, at| end_value(word, First::of(controls), at);
+    let [of_a, of_b, of_c, of_d] = [controls(a), controls(b), controls(c), controls(d)];
+    const LEN: u64 = WORD as u64;
+    if of_a != 0 {
+        of(a, of_a, at)
+    } else if of_b != 0 {
+        of(b, of_b, at + LEN)
+    } else if of_c != 0 {
+        of(c, of_c, at + 2 * LEN)
+    } else if of_d != 0 {
+        of(d, of_d, at + 3 * LEN)
+    } else {
+        Some(Passed { at: at + 4 * LEN, ends: false })
+    }
+}
+
+/// The same where there is no whole block any more.
+#[inline(always)]
+fn pass_short_value(words: &impl Words, mut at: u64) -> Option<Passed> {
+    for _ in 0..BLOCK {
+        let word = words.word(at)?;
+        let controls = controls(word);
+        if controls != 0 {
+            return end_value(word, First::of(controls), at);
+        }
+        at += WORD as u64;
+    }
+    Some(Passed { at, ends: false })
+}
+
+/// At the first control character of a word.
+#[inline(always)]
+const fn end_value(word: u64, first: First, at: u64) -> Option<Passed> {
+    let at = at + first.count;
+    match first.byte(word) {
+        b'\r' => Some(Passed { at, ends: true }),
+        b'\t' => Some(Passed { at: at + 1, ends: false }),
+        _ => None,
+    }
 }
 
 /// Marks letters, digits, dashes and dots: what field names are made of, and all of them tokens. After the first byte that is
@@ -110,5 +172,57 @@ impl Words for Slice<'_> {
         let (words, _) = self.0.get(at as usize..)?.as_chunks::<WORD>();
         let words = words.first_chunk::<BLOCK>()?;
         Some(words.map(u64::from_le_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes of which those that matter are frequent.
+    fn word() -> impl Strategy<Value = u64> {
+        let matters =
+            prop::sample::select(vec![0, b'\t', b'\r', 0x1f, b' ', b'!', b':', b'~', 0x7f, 0x80, 0xff]);
+        prop::array::uniform8(prop_oneof![matters, any::<u8>(), b'a'..=b'z']).prop_map(u64::from_le_bytes)
+    }
+
+    fn first(mask: u64) -> Option<u64> {
+        (mask != 0).then(|| First::of(mask).count)
+    }
+
+    fn position(word: u64, is_meant: impl Fn(&u8) -> bool) -> Option<u64> {
+        word.to_le_bytes().iter().position(is_meant).map(|place| place as u64)
+    }
+
+    /// What [`pass_value`] finds, byte by byte.
+    fn end_of_value(bytes: &[u8]) -> Option<usize> {
+        let place = bytes.iter().position(|byte| byte.is_ascii_control() && *byte != b'\t')?;
+        (bytes[place] == b'\r').then_some(place)
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_control_character_is_found(word in word()) {
+            prop_assert_eq!(first(controls(word)), position(word, u8::is_ascii_control));
+        }
+
+        #[test]
+        fn the_end_of_a_name_is_found(word in word()) {
+            let ends = |byte: &u8| byte.is_ascii_control() || matches!(byte, b':' | b' ');
+            prop_assert_eq!(first(name_ends(word)), position(word, ends));
+        }
+
+        #[test]
+        fn values_end_at_their_cr(words in prop::collection::vec(word(), 0..12), rest in 0_usize..8) {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let bytes = &bytes[..bytes.len().saturating_sub(rest)];
+            let mut passed = Some(Passed { at: 0, ends: false });
+            while let Some(Passed { at, ends: false }) = passed {
+                passed = pass_value(&Slice(bytes), at);
+            }
+            prop_assert_eq!(passed.map(|passed| passed.at as usize), end_of_value(bytes));
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! What the eBPF programs `front` and `back` share: frames under the verifier's eyes, header layouts, the
-//! description of a packet, and atomic steps.
+//! description of a packet, text copied from it, and atomic steps.
 //!
 //! Maps and programs are not here. Both programs have maps of the same names and other types, so each is a crate of its own:
 //! `bin/front.rs` with the modules in `front/`, `bin/back.rs` with those in `back/` (each bin says
@@ -12,6 +12,7 @@ pub mod frame;
 pub mod header;
 pub mod packet;
 pub mod tcp_options;
+pub mod text;
 
 /// What every eBPF object needs once: the licence section, and a panic handler that no verified program reaches.
 #[macro_export]

@@ -13,27 +13,22 @@ use dispatcher_common::{
     response_scan::MAX_HEAD,
     response_walk::{Data, MAX_STEPS, Next, ResponseWalk},
     server::framing,
-    words::{BLOCK, WORD, Words},
+    words::{BLOCK, Words},
 };
+use dispatcher_ebpf::text::Text;
 
 use super::{flow::Flow, maps, segment::Segment};
+
+const _: () = assert!(MAX_HEAD <= Text::MAX_LEN);
 
 /// What a walk needs that has no room on the stack. In a map also because the verifier does not follow numbers there: else it would
 /// take each step once for every value of them.
 #[repr(C)]
 pub(super) struct Following {
     walk: ResponseWalk,
-    bytes: Bytes,
-}
-
-/// A part of the payload.
-#[repr(C)]
-struct Bytes {
     /// Offset of the payload in the frame.
     payload: u64,
-    /// Bytes that were read.
-    len: u64,
-    buffer: [u8; MAX_HEAD + BLOCK * WORD],
+    text: Text,
 }
 
 /// A walk on its way.
@@ -48,7 +43,8 @@ struct Walk {
 /// Data and the packet that it is read from.
 struct Payload<'a> {
     skb: *mut __sk_buff,
-    bytes: &'a mut Bytes,
+    offset: u64,
+    text: &'a mut Text,
 }
 
 /// A segment of the server with data, of a flow that is followed.
@@ -66,7 +62,7 @@ pub(super) fn follow(skb: *mut __sk_buff, segment: &Segment, flow: Flow) {
 fn walk(skb: *mut __sk_buff, segment: &Segment, flow: Flow, framing: u8) {
     let Some(following) = maps::following() else { return };
     following.walk.start(flow.next_at(), framing, segment.seq, segment.end());
-    following.bytes.payload = segment.payload_offset() as u64;
+    following.payload = segment.payload_offset() as u64;
     let mut walk = Walk { skb, flow, following, ended: 0 };
     let step: unsafe extern "C" fn(u64, *mut Walk) -> i64 = step;
     // SAFETY: `step` takes an index and what is given here, which outlives the call.
@@ -86,8 +82,9 @@ fn walk(skb: *mut __sk_buff, segment: &Segment, flow: Flow, framing: u8) {
 unsafe extern "C" fn step(_: u64, walk: *mut Walk) -> i64 {
     // SAFETY: by contract.
     let Walk { skb, flow, following, ended } = unsafe { &mut *walk };
-    let mut payload = Payload { skb: *skb, bytes: &mut following.bytes };
-    match following.walk.step(&mut payload, flow.under_way().is_head()) {
+    let Following { walk, payload, text } = following;
+    let mut payload = Payload { skb: *skb, offset: *payload, text };
+    match walk.step(&mut payload, flow.under_way().is_head()) {
         Next::More => 0,
         Next::Answered => {
             flow.answer();
@@ -118,46 +115,20 @@ impl Flow {
 impl Data for Payload<'_> {
     #[inline(always)]
     fn load(&mut self, offset: u32, len: u32) -> bool {
-        if len == 0 || len > MAX_HEAD as u32 {
-            return false;
-        }
-        let from = (self.bytes.payload as u32).wrapping_add(offset);
-        self.bytes.len = len as u64;
-        // SAFETY: the buffer is longer than `len`.
-        unsafe { bpf_skb_load_bytes(self.skb.cast(), from, (&raw mut self.bytes.buffer).cast(), len) == 0 }
-    }
-}
-
-impl Payload<'_> {
-    /// The word at an offset below [`MAX_HEAD`], whatever was read.
-    #[inline(always)]
-    fn read(&self, at: u64) -> u64 {
-        const MASK: u64 = MAX_HEAD as u64 - 1;
-        // SAFETY: the masked offset is inside the buffer, and as many bytes as a block has are after it.
-        let word =
-            unsafe { self.bytes.buffer.as_ptr().add((at & MASK) as usize).cast::<u64>().read_unaligned() };
-        u64::from_le(word)
+        let (skb, from) = (self.skb, (self.offset as u32).wrapping_add(offset));
+        // SAFETY: there is room for so many bytes.
+        self.text.take(len, |to, len| unsafe { bpf_skb_load_bytes(skb.cast(), from, to.cast(), len) == 0 })
     }
 }
 
 impl Words for Payload<'_> {
     #[inline(always)]
     fn word(&self, at: u64) -> Option<u64> {
-        let rest = self.bytes.len.checked_sub(at).filter(|rest| *rest != 0)?;
-        let word = self.read(at);
-        let missing = (WORD as u64).saturating_sub(rest);
-        Some(word & (u64::MAX >> ((8 * missing) & 63)))
+        self.text.word(at)
     }
 
     #[inline(always)]
     fn block(&self, at: u64) -> Option<[u64; BLOCK]> {
-        if at + (BLOCK * WORD) as u64 > self.bytes.len {
-            return None;
-        }
-        const MASK: u64 = MAX_HEAD as u64 - 1;
-        // SAFETY: as in `read`.
-        Some(unsafe {
-            self.bytes.buffer.as_ptr().add((at & MASK) as usize).cast::<[u64; BLOCK]>().read_unaligned()
-        })
+        self.text.block(at)
     }
 }

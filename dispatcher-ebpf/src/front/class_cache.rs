@@ -3,16 +3,19 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_loop, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_loop, generated::bpf_xdp_load_bytes},
+};
 use dispatcher_common::{
     class_cache::CachedClass,
     counter::FrontCounter,
-    head_scan::{BLOCK, HeadScan, MAX_HEAD, MAX_STEPS, Step, WORD, Words},
+    head_scan::{HeadScan, MAX_HEAD, MAX_STEPS, Step},
     service::flag,
 };
-use dispatcher_ebpf::frame::Frame;
+use dispatcher_ebpf::text::Text;
 
-use super::{frame, maps, segment::Segment};
+use super::{maps, segment::Segment};
 
 /// What is known of the request, if its head is whole and as usual. Where every request is dispatched, nothing may follow it: the
 /// next one would have to be looked at, too.
@@ -34,25 +37,20 @@ pub(super) fn look_up(segment: &Segment<'_>) -> Option<CachedClass> {
 /// In place of a key; a key may be that, too, once in 2^64.
 const UNUSUAL: u64 = 0;
 
-/// Changes no offset of a word in a frame that the scan takes, but bounds it for the verifier.
-const OFFSET_MASK: u64 = 0x0fff;
-
-// No header is longer, IPv6 and TCP with all its options.
-const _: () = assert!(MAX_HEAD + 14 + 40 + 60 < OFFSET_MASK as usize);
-
-/// A scan on its way from word to word.
+/// A scan and its text.
 #[repr(C)]
-struct Walk {
-    scan: &'static mut HeadScan,
-    bytes: Bytes,
-    ended: u64,
+pub(super) struct Scanning {
+    scan: HeadScan,
+    text: Text,
 }
 
+const _: () = assert!(MAX_HEAD <= Text::MAX_LEN);
+
+/// A scan on its way from line to line.
 #[repr(C)]
-struct Bytes {
-    frame: Frame,
-    /// Offset in the frame of what follows the last byte that may belong to the head.
-    end: u64,
+struct Walk {
+    scanning: &'static mut Scanning,
+    ended: u64,
 }
 
 /// The request's key, or [`UNUSUAL`].
@@ -82,63 +80,43 @@ const ALONE: u64 = 1 << 8;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scan_head(ctx: *mut xdp_md, start: u64, end: u64, service: u64) -> u64 {
-    let (Some(settings), Some(scan)) = (maps::settings(), maps::head_scan()) else { return UNUSUAL };
-    scan.start(&settings.class_cache_key, start);
-    let mut walk = Walk { scan, bytes: Bytes { frame: frame::of(&XdpContext::new(ctx)), end }, ended: 0 };
+    let (Some(settings), Some(scanning)) = (maps::settings(), maps::head_scan()) else { return UNUSUAL };
+    let len = end.wrapping_sub(start);
+    // SAFETY: there is room for so many bytes (Linux 5.18).
+    let copy = |to: *mut u8, len| unsafe { bpf_xdp_load_bytes(ctx, start as u32, to.cast(), len) == 0 };
+    if len > MAX_HEAD as u64 || !scanning.text.take(len as u32, copy) {
+        return UNUSUAL;
+    }
+    scanning.scan.start(&settings.class_cache_key, 0);
+    let mut walk = Walk { scanning, ended: 0 };
     let step: unsafe extern "C" fn(u64, *mut Walk) -> i64 = step;
     // SAFETY: `step` takes an index and what is given here, which outlives the call (Linux 5.17). A loop of our own the verifier
     // would walk once for every word and way.
     unsafe { bpf_loop(MAX_STEPS, step as *mut c_void, (&raw mut walk).cast(), 0) };
-    if walk.ended == 0 || service & ALONE != 0 && walk.scan.end() != end {
+    let Walk { scanning: Scanning { scan, .. }, ended } = walk;
+    if ended == 0 || service & ALONE != 0 && scan.end() != len {
         return UNUSUAL;
     }
-    walk.scan.key(service as u8)
+    scan.key(service as u8)
 }
 
-/// Takes one step; 1 ends the walk.
+/// Lines that are looked at by one call, which costs as much as half a line.
+const LINES: usize = 8;
+
+/// Looks at some lines; 1 ends the walk.
 ///
 /// # Safety
 /// `walk` is valid, and nobody else's.
 unsafe extern "C" fn step(_: u64, walk: *mut Walk) -> i64 {
     // SAFETY: by contract.
     let walk = unsafe { &mut *walk };
-    match walk.scan.step(&walk.bytes) {
+    let Scanning { scan, text } = &mut *walk.scanning;
+    match scan.steps(LINES, text) {
         Step::More => 0,
         Step::End => {
             walk.ended = 1;
             1
         }
         Step::Unusual => 1,
-    }
-}
-
-impl Bytes {
-    #[inline(always)]
-    fn read(&self, at: u64) -> Option<u64> {
-        self.frame.read((at & OFFSET_MASK) as usize).map(u64::from_le)
-    }
-}
-
-impl Words for Bytes {
-    /// The last word is read from before, so that no read goes beyond the frame.
-    #[inline(always)]
-    fn word(&self, at: u64) -> Option<u64> {
-        let after = at + WORD as u64;
-        if after <= self.end {
-            return self.read(at);
-        }
-        if at >= self.end {
-            return None;
-        }
-        let missing = after - self.end;
-        Some(self.read(at - missing)? >> ((8 * missing) & 63))
-    }
-
-    #[inline(always)]
-    fn block(&self, at: u64) -> Option<[u64; BLOCK]> {
-        if at + (BLOCK * WORD) as u64 > self.end {
-            return None;
-        }
-        self.frame.read((at & OFFSET_MASK) as usize)
     }
 }

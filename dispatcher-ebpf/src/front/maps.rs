@@ -18,7 +18,6 @@ use dispatcher_common::{
     class_cache::CachedClass,
     counter::FrontCounter,
     filter::{Filter, FlowKey, state},
-    head_scan::HeadScan,
     limits::{
         MAX_CLASSES, MAX_MEMBER_LINES, MAX_MEMBER_MARKS, MAX_PRIORITY, MAX_QUEUES, MAX_SERVERS, MAX_SERVICES,
         PRIORITIES,
@@ -32,6 +31,7 @@ use dispatcher_ebpf::atomic;
 
 use super::{
     choice::Scratch,
+    class_cache::Scanning,
     clock::Clock,
     quick::Request,
     service::{Recent, SLOTS},
@@ -157,7 +157,7 @@ static CLASS_CACHE: LruHashMap<u64, CachedClass> = LruHashMap::with_max_entries(
 
 /// This CPU's scan of a head.
 #[map]
-static HEAD_SCAN: PerCpuArray<HeadScan> = PerCpuArray::with_max_entries(1, 0);
+static HEAD_SCAN: PerCpuArray<Scanning> = PerCpuArray::with_max_entries(1, 0);
 
 /// The request that this CPU is about to dispatch.
 #[map]
@@ -483,8 +483,8 @@ pub(super) fn cached_class(key: u64) -> Option<CachedClass> {
 
 /// Where this CPU scans a head.
 #[inline(always)]
-pub(super) fn head_scan() -> Option<&'static mut HeadScan> {
-    // SAFETY: as in `count`; any bits are a valid `HeadScan`.
+pub(super) fn head_scan() -> Option<&'static mut Scanning> {
+    // SAFETY: as in `count`; any bits are a valid `Scanning`.
     HEAD_SCAN.get_ptr_mut(0).map(|scan| unsafe { &mut *scan })
 }
 
