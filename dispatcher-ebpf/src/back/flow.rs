@@ -193,10 +193,15 @@ impl Flow {
 
     #[inline(always)]
     pub(super) fn start(self) {
+        self.start_at(now_ns());
+    }
+
+    #[inline(always)]
+    pub(super) fn start_at(self, now_ns: u64) {
         // SAFETY: a map value; written before the phase says that a request waits, or by the one who answers it.
         unsafe {
-            (*self.0).started_ns = now_ns();
-            (*self.0).last_seen_ns = (*self.0).started_ns;
+            (*self.0).started_ns = now_ns;
+            (*self.0).last_seen_ns = now_ns;
             (*self.0).held_at_arrival = stats::held() + 1;
         }
     }
@@ -204,9 +209,14 @@ impl Flow {
     /// Time since the current request arrived, by requests held then.
     #[inline(always)]
     pub(super) fn service_ns(self) -> u64 {
+        self.service_ns_at(now_ns())
+    }
+
+    #[inline(always)]
+    pub(super) fn service_ns_at(self, now_ns: u64) -> u64 {
         // SAFETY: a map value; the phase said that a request waited, so both fields are written.
         let (started_ns, held) = unsafe { ((*self.0).started_ns, (*self.0).held_at_arrival) };
-        let waited_ns = now_ns().saturating_sub(started_ns);
+        let waited_ns = now_ns.saturating_sub(started_ns);
         if held == 0 { waited_ns } else { waited_ns / held as u64 }
     }
 
@@ -299,7 +309,7 @@ fn insert(segment: &Segment, ticket: &Ticket, is_head: bool, earlier: [u32; 4]) 
 }
 
 #[inline(always)]
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     // SAFETY: a helper without arguments. Not the coarse clock: its tick is 1 to 10 ms, a response takes microseconds.
     unsafe { bpf_ktime_get_ns() }
 }

@@ -13,7 +13,7 @@ use dispatcher_common::{
 use dispatcher_ebpf::atomic;
 
 use super::{
-    flow::{Flow, TRIES},
+    flow::{Flow, TRIES, now_ns},
     maps,
     segment::Segment,
     stats,
@@ -86,9 +86,10 @@ impl Flow {
         } else {
             class_of(self.0, old.answered())
         };
-        stats::answer(class, self.service_ns());
+        let now_ns = now_ns();
+        stats::answer(class, self.service_ns_at(now_ns));
         // The next one, if it is here already, is served from now on.
-        self.start();
+        self.start_at(now_ns);
         if new.count() == 0 {
             self.advance(phase::WAITING, phase::ANSWERED);
         }
