@@ -78,14 +78,14 @@ const KINDS: [Kind; 8] = [
         flow: |idle| *idle,
     },
     Kind {
-        name: "response of nginx, a head of 230 bytes",
+        name: "response of nginx, a head of 235 bytes",
         program: "back_out",
         counter: Counter::ResponseStarted,
         packet: |lab| answer(lab, NGINX),
         flow: asked,
     },
     Kind {
-        name: "response with a head of 640 bytes, in chunks",
+        name: "response with a head of 622 bytes, in chunks",
         program: "back_out",
         counter: Counter::ResponseStarted,
         packet: |lab| answer(lab, WORDY),
