@@ -308,6 +308,8 @@ fn a_dispatch_is_told_to_the_control_plane() {
     assert_eq!(program.dispatches().0, count);
 }
 
+const TRIES: usize = 50;
+
 #[test]
 fn a_first_request_tells_how_long_ago_the_handshake_was() {
     let Some(mut program) = Program::load() else { return };
@@ -323,8 +325,9 @@ fn a_first_request_tells_how_long_ago_the_handshake_was() {
             opened(family, &run.bytes).1.path
         };
         let alone = |[a, b, c, d]: [u8; 4]| vec![1, 1, 8, 10, 0, 0, 0, 9, a, b, c, d];
-        assert!([32, 64].contains(&told(31, alone).round_trip_ms()), "31 ms, and a little for the test");
-        assert_eq!([10_000, u32::MAX].map(|ago| told(ago, alone)), [PathState::new(0, 256_000); 2]);
+        let tells = |_| told(31, alone) == PathState::new(0, 32_000);
+        assert!((0..TRIES).any(tells), "the test needs some time, too, but not 16 ms each time");
+        assert_eq!([10_000, 1 << 31].map(|ago| told(ago, alone)), [PathState::new(0, 256_000); 2]);
         let elsewhere = |[a, b, c, d]: [u8; 4]| vec![8, 10, 0, 0, 0, 9, a, b, c, d, 1, 1];
         assert_eq!(told(31, elsewhere), PathState::UNKNOWN);
         assert_eq!(told(31, |_| Vec::new()), PathState::UNKNOWN);
