@@ -70,7 +70,7 @@ impl Engine {
         self.send_as_latest(arrival, filter, counters, buffer, now)
     }
 
-    /// What cannot be understood stays, for its server to answer.
+    /// What cannot be understood stays, for its server to answer; nobody decides about it.
     fn judge_further(&mut self, arrival: &Arrival, filter: &Filter, payload: &[u8], now: Now) -> Request {
         let flow = Flow {
             server: filter.server,
@@ -81,6 +81,7 @@ impl Engine {
         let head_limit = self.shared.head_limit;
         let Parsed::Complete(head) = parse_head(payload, head_limit) else {
             let Flow { server, class, priority, .. } = flow;
+            self.count_more(server, 1);
             let stays = Onward { server, class, priority, known: None };
             let course = Course::read(payload, head_limit);
             return Request { judgement: Further::Dispatched(stays), course };

@@ -287,6 +287,7 @@ fn what_is_no_whole_request_stays_with_its_flow() {
         );
         assert_eq!((filter.requests, filter.next_seq), (2, shape.seq + text.len() as u32));
         assert_eq!((filter.handoff_seq, filter.number), (shape.seq, 1));
+        assert_eq!(world.continued(), 1, "it is work all the same");
         world.assert_counts(&[
             (ControlCounter::Dispatched, 1),
             (ControlCounter::FurtherStayed, 1),
