@@ -58,7 +58,7 @@ fn close(segment: &Segment<'_>, filter: &mut Filter) {
 }
 
 #[inline(never)]
-fn pending(segment: &Segment<'_>, filter: &Filter) -> Verdict {
+fn pending(segment: &Segment<'_>, filter: &mut Filter) -> Verdict {
     let packet = segment.packet;
     let has_data = packet.payload_len() != 0;
     // A server may answer before its filter is written: an ACK of that must not be lost, or the rest of a long response waits
@@ -66,6 +66,10 @@ fn pending(segment: &Segment<'_>, filter: &Filter) -> Verdict {
     let says_nothing = !has_data && packet.ack == filter.handoff_ack;
     if says_nothing && packet.flags & (tcp_flag::FIN | tcp_flag::RST) == 0 {
         return Verdict::drop(FrontCounter::PendingAckDropped);
+    }
+    if packet.has(tcp_flag::ACK) && per_request::is_after(packet.ack, filter.last_ack) {
+        // For the slow path, which takes it along when it writes the filter; afterwards that is not its to write.
+        filter.last_ack = packet.ack;
     }
     let (kind, counter) = if has_data && packet.seq == filter.handoff_seq {
         (kind::AGAIN, FrontCounter::RequestAgain)

@@ -3,6 +3,7 @@
 use dispatcher_common::{
     counter::FrontCounter,
     filter::{Filter, state},
+    per_request::is_after,
     slow_path::{SlowPathMeta, kind},
 };
 
@@ -104,6 +105,9 @@ fn pending(family: Family) -> Vec<Case> {
     let mut answered = bare.clone();
     answered.ack = answered.ack.wrapping_add(1000);
     let given = |name, segment: Segment, counter, kind| {
+        let before = filter(family, state::PENDING).last_ack;
+        let is_news = segment.flags & ACK != 0 && is_after(segment.ack, before);
+        let last_ack = if is_news { segment.ack } else { before };
         Case::new(name, segment.frame(), REDIRECT, [counter])
             .with_filter(filter(family, state::PENDING))
             .check(move |outcome| {
@@ -111,6 +115,7 @@ fn pending(family: Family) -> Vec<Case> {
                 let after = outcome.filter.unwrap();
                 assert_eq!((after.state, after.packets), (state::PENDING, 11));
                 assert!(after.last_seen_ns > 1);
+                assert_eq!(after.last_ack, last_ack);
             })
     };
     vec![

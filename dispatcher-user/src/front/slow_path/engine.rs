@@ -371,12 +371,27 @@ impl Engine {
 
     /// Writes the filters of new flows whose frames were sent, and what requests have shown of classes.
     pub(super) fn flush(&mut self) {
+        self.take_acks_along();
         let failed = self.updates.write(&*self.shared.filters) as u64;
         self.shared.counters.add(ControlCounter::FilterUpdateFailed, failed);
         if let Some(cache) = &self.shared.class_cache {
             let written = self.found.write(cache);
             self.shared.counters.add(ControlCounter::ClassCached, written.done);
             self.shared.counters.add(ControlCounter::ClassCacheFailed, written.failed);
+        }
+    }
+
+    /// Takes along what clients have acknowledged while their filters were pending, as the program has noted it there.
+    fn take_acks_along(&mut self) {
+        let shared = &self.shared;
+        for (key, filter) in self.updates.iter_mut().filter(|(_, filter)| is_handed_off(filter)) {
+            let pending = shared.filters.lookup(key).ok().flatten();
+            if let Some(pending) = pending
+                && pending.state == state::PENDING
+                && let Some(wait) = progress::take_ack(filter, &pending)
+            {
+                shared.dispatch.answered(key.service(), filter.priority, wait);
+            }
         }
     }
 

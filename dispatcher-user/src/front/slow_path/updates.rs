@@ -23,6 +23,10 @@ impl Updates {
         Some(self.filters[at])
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Filter)> {
+        self.keys.iter().zip(&mut self.filters)
+    }
+
     pub(super) fn remove(&mut self, key: &FlowKey) {
         while let Some(at) = self.keys.iter().rposition(|other| other == key) {
             self.keys.remove(at);

@@ -1,5 +1,5 @@
 //! The engine's part of admission: telling those who are refused, and evicting flows that give way. Both ends of an evicted flow
-//! are reset at once: the client where its acknowledgements are, the server where the client's data ends.
+//! are reset at once: the client where its acknowledgements are, as far as they are known, the server where the client's data ends.
 
 use dispatcher_common::{
     counter::ControlCounter,
@@ -49,6 +49,7 @@ impl Engine {
         self.shared.count(ControlCounter::FlowEvicted);
         let template = Template::of_flow(&tuple, filter.client_mac, self.shared.mac);
         reset_client(&template, filter.last_ack, outbox);
+        probe_client(&template, &filter, outbox);
         self.reset_server(&template, filter.server, filter.next_seq, outbox);
         true
     }
@@ -131,6 +132,15 @@ impl Engine {
         let segment = Segment { seq, ack: 0, flags: flags::RST, payload: &[] };
         outbox.build(Side::Server, |out| template.to_server(out, &entry, &segment, None));
     }
+}
+
+/// Makes a client say where it is, as a keep-alive probe does (RFC 9293 section 3.8.4): if an acknowledgement of its was lost, or was with
+/// us when its filter was not ours to write, it took the RST for an old one. The program, which knows the flow no more, resets
+/// it exactly then.
+fn probe_client(template: &Template, filter: &Filter, outbox: &mut Outbox) {
+    let seq = filter.last_ack.wrapping_sub(1);
+    let segment = Segment { seq, ack: filter.next_seq, flags: flags::ACK, payload: &[] };
+    outbox.build(Side::Client, |out| template.to_client(out, &segment, 0));
 }
 
 fn reset_client(template: &Template, seq: u32, outbox: &mut Outbox) {

@@ -42,10 +42,22 @@ fn note_ack(filter: &mut Filter, frame: &Frame, now_ns: u64) -> Option<Duration>
     if !frame.has(flags::ACK) {
         return None;
     }
-    if is_after(frame.ack, filter.last_ack) {
-        filter.last_ack = frame.ack;
+    take(filter, frame.ack, now_ns)
+}
+
+/// The same of what the kernel's program has noted in the flow's pending filter.
+pub(super) fn take_ack(filter: &mut Filter, pending: &Filter) -> Option<Duration> {
+    if filter.handoff_seq != pending.handoff_seq {
+        return None;
     }
-    if filter.response_ns != 0 || !is_after(frame.ack, filter.request_ack) {
+    take(filter, pending.last_ack, pending.last_seen_ns)
+}
+
+fn take(filter: &mut Filter, ack: u32, now_ns: u64) -> Option<Duration> {
+    if is_after(ack, filter.last_ack) {
+        filter.last_ack = ack;
+    }
+    if filter.response_ns != 0 || !is_after(ack, filter.request_ack) {
         return None;
     }
     filter.response_ns = now_ns;

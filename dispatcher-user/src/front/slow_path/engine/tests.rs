@@ -7,6 +7,7 @@ use std::{collections::HashMap, net::IpAddr, sync::atomic::AtomicBool, time::Dur
 
 use dispatcher_common::{
     class_cache::CachedClass,
+    filter::flag,
     head_scan,
     limits::TICKET_LEN,
     path_state::{PathState, TICK_SHIFT},
@@ -411,6 +412,25 @@ fn a_body_behind_the_head_travels_along() {
 }
 
 #[test]
+fn an_acknowledgement_that_meets_a_pending_filter_is_taken_along() {
+    for (ack, is_answered) in [(5001, false), (5101, true)] {
+        let mut world = World::new();
+        let shape = Shape::request(REQUEST);
+        world.unflushed(0, &shape);
+        let pending = world.filter(&shape).unwrap();
+        // The program's note.
+        let noted = Filter { last_ack: ack, last_seen_ns: world.now.ns + MS, ..pending };
+        world.table.update_batch(&[World::key(&shape)], &[noted]);
+        world.engines[0].flush();
+        let filter = world.filter(&shape).unwrap();
+        assert_eq!((filter.state, filter.last_ack), (state::ESTABLISHED, ack));
+        assert_eq!(filter.flags & flag::RESPONDED != 0, is_answered);
+        assert_eq!(filter.response_ns, if is_answered { world.now.ns + MS } else { 0 });
+        assert_eq!(world.dispatch.answered.load(Ordering::Relaxed), u64::from(is_answered));
+    }
+}
+
+#[test]
 fn a_hand_off_tells_how_long_ago_the_handshake_was() {
     for count in [1, 2] {
         let mut world = World::new();
@@ -620,8 +640,10 @@ fn a_flow_gives_way_and_both_its_ends_are_reset() {
     let mut world = World::new();
     let victim = lower(&world, 41_000);
     let left = world.client(&Shape::request(BETTER));
-    let [client, server, request] = &left[..] else { panic!("{left:?}") };
+    let [client, probe, server, request] = &left[..] else { panic!("{left:?}") };
     assert_eq!((client.side, client.frame.flags, client.frame.seq), (Side::Client, flags::RST, 9000));
+    assert_eq!((probe.side, probe.frame.flags), (Side::Client, flags::ACK));
+    assert_eq!((probe.frame.seq, probe.frame.ack, probe.payload()), (8999, 4000, &[][..]));
     assert_eq!((&client.bytes[..6], &client.bytes[6..12]), (&CLIENT_MAC[..], &FRONT_MAC[..]));
     assert_eq!(client.frame.tuple.port_be, 41_000_u16.to_be());
     assert_eq!((server.side, server.frame.flags, server.frame.seq), (Side::Server, flags::RST, 4000));
