@@ -32,6 +32,20 @@ pub enum Step {
     Unusual,
 }
 
+impl Step {
+    /// Goes on, as far as so many steps lead.
+    #[inline(always)]
+    pub(crate) fn repeat(most: usize, mut step: impl FnMut() -> Self) -> Self {
+        for _ in 0..most {
+            match step() {
+                Self::More => {}
+                end => return end,
+            }
+        }
+        Self::More
+    }
+}
+
 /// Where the scan is.
 mod place {
     /// In the request's line.
@@ -98,13 +112,7 @@ impl HeadScan {
     /// Goes on, as far as so many steps lead.
     #[inline(always)]
     pub fn steps(&mut self, most: usize, words: &impl Words) -> Step {
-        for _ in 0..most {
-            match self.step(words) {
-                Step::More => {}
-                end => return end,
-            }
-        }
-        Step::More
+        Step::repeat(most, || self.step(words))
     }
 
     #[inline(always)]

@@ -79,22 +79,10 @@ impl ResponseScan {
         (self.at, self.place, self.framing, self.len) = (0, place::STATUS, 0, 0);
     }
 
-    /// Goes on, by a line as long as that is of usual length.
-    #[inline(always)]
-    fn step(&mut self, words: &impl Words) -> Step {
-        self.go_on(words).unwrap_or(Step::Unusual)
-    }
-
-    /// Goes on, as far as so many steps lead.
+    /// Goes on, as far as so many steps lead: by a line each as long as that is of usual length.
     #[inline(always)]
     pub fn steps(&mut self, most: usize, words: &impl Words) -> Step {
-        for _ in 0..most {
-            match self.step(words) {
-                Step::More => {}
-                end => return end,
-            }
-        }
-        Step::More
+        Step::repeat(most, || self.go_on(words).unwrap_or(Step::Unusual))
     }
 
     #[inline(always)]

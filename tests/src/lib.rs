@@ -5,6 +5,7 @@
 //! This library loads no eBPF object of the project: it runs the `dispatcher` binary like an operator would.
 
 mod chosen;
+pub mod clang;
 pub mod content;
 mod cpu_time;
 mod delay;

@@ -24,6 +24,7 @@ mod retired;
 mod retiring;
 mod returned;
 mod scenario;
+mod tcp_info;
 
 use dispatcher_common::counter::BackCounter;
 

@@ -1,6 +1,6 @@
 //! What the ticket says of the handshake, as the server's socket and its answers show it.
 
-use std::{mem, net::TcpStream, os::fd::AsRawFd};
+use std::net::TcpStream;
 
 use dispatcher_common::{
     counter::BackCounter as Counter, limits::WINDOW_SCALE, syn_options::SynOptions, ticket::Ticket,
@@ -11,6 +11,7 @@ use crate::{
     frame::{self, ECHO, TIMESTAMP, TIMESTAMPS},
     lab::Lab,
     scenario::{self, Scenario},
+    tcp_info::tcp_info,
 };
 
 const COUNTERS: &[Counter] = &[Counter::HandoffAccepted, Counter::ResponseStarted];
@@ -46,15 +47,7 @@ struct Negotiated {
 
 impl Negotiated {
     fn read(stream: &TcpStream) -> Self {
-        // SAFETY: all zeroes is a value of this structure of integers.
-        let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-        let mut len = size_of_val(&info) as u32;
-        let fd = stream.as_raw_fd();
-        // SAFETY: the buffer is as long as said.
-        let status = unsafe {
-            libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut len)
-        };
-        assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
+        let info = tcp_info(stream);
         let has = |bit: u8| info.tcpi_options & bit != 0;
         let scales = (info.tcpi_snd_rcv_wscale & 0xf, info.tcpi_snd_rcv_wscale >> 4);
         Self {

@@ -1,9 +1,7 @@
 //! What a server is told of the path to a client, as its socket shows it, and what it tells when it lets the connection go.
 
 use std::{
-    mem,
     net::{TcpListener, TcpStream},
-    os::fd::AsRawFd,
     thread,
     time::Duration,
 };
@@ -20,6 +18,7 @@ use crate::{
     },
     lab::Lab,
     scenario::{self, Scenario},
+    tcp_info::tcp_info,
 };
 
 const ACCEPTED: &[Counter] = &[Counter::HandoffAccepted];
@@ -45,15 +44,7 @@ struct Learnt {
 
 impl Learnt {
     fn read(stream: &TcpStream) -> Self {
-        // SAFETY: all zeroes is a value of this structure of integers.
-        let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-        let mut len = size_of_val(&info) as u32;
-        let fd = stream.as_raw_fd();
-        // SAFETY: the buffer is as long as said.
-        let status = unsafe {
-            libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut len)
-        };
-        assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
+        let info = tcp_info(stream);
         Self { window: info.tcpi_snd_cwnd, round_trip: Duration::from_micros(info.tcpi_rtt.into()) }
     }
 }

@@ -1,6 +1,6 @@
 //! The object of `restore.bpf.c`, and runs of a program by one system call, each with the same packet and the same entry of its flow.
 
-use std::{fs, path::Path, process::Command};
+use std::path::Path;
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
@@ -8,6 +8,7 @@ use aya::{
     programs::{ProgramFd, SchedClassifier},
 };
 use dispatcher_common::{filter::FlowKey, server::ServerFlow};
+use tests::clang;
 
 /// `struct saved`.
 #[repr(C)]
@@ -64,17 +65,5 @@ impl Restore {
 fn compile() -> Option<Vec<u8>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/back_program/cost/restore.bpf.c");
     let object = Path::new(env!("CARGO_TARGET_TMPDIR")).join("restore.bpf.o");
-    let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-    let mut clang = Command::new("clang");
-    clang.args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", &include, "-c"]);
-    match clang.arg(source).arg("-o").arg(&object).status() {
-        Err(error) => {
-            eprintln!("skipped: clang does not run ({error}); `cargo xtask setup` installs it");
-            None
-        }
-        Ok(status) => {
-            assert!(status.success(), "restore.bpf.c does not compile: is libbpf-dev installed?");
-            Some(fs::read(object).unwrap())
-        }
-    }
+    clang::compile(&source, &object).unwrap()
 }

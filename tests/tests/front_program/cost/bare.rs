@@ -2,10 +2,8 @@
 //! the rewriter is what clang makes of it on this machine.
 
 use std::{
-    fs,
     os::fd::{AsFd, AsRawFd, RawFd},
     path::Path,
-    process::Command,
 };
 
 use aya::{
@@ -14,6 +12,7 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use dispatcher_user::kernel::table::Table;
+use tests::clang;
 
 use crate::{
     cost::flows::Flows,
@@ -170,17 +169,5 @@ fn key(flows: &Flows, client: u32) -> Flow {
 fn compile() -> Option<Vec<u8>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/front_program/cost/bare.bpf.c");
     let object = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bare.bpf.o");
-    let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-    let mut clang = Command::new("clang");
-    clang.args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", &include, "-c"]);
-    match clang.arg(source).arg("-o").arg(&object).status() {
-        Err(error) => {
-            eprintln!("skipped: clang does not run ({error}); `cargo xtask setup` installs it");
-            None
-        }
-        Ok(status) => {
-            assert!(status.success(), "bare.bpf.c does not compile: is libbpf-dev installed?");
-            Some(fs::read(object).unwrap())
-        }
-    }
+    clang::compile(&source, &object).unwrap()
 }
